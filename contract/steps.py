@@ -1,0 +1,136 @@
+"""The techniques that OPTIMIZE offers: each a typed step, discriminated by `technique`, with field-standard defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .record import Record
+
+Ratio = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Simplify(Record):
+    technique: Literal["simplify"]
+
+
+class GraphOptimize(Record):
+    technique: Literal["graph_optimize"]
+
+
+class ExportOnnx(Record):
+    technique: Literal["export_onnx"]
+    opset: Annotated[int, Field(ge=11)] | None = None
+
+
+class Float16(Record):
+    technique: Literal["float16"]
+
+
+class Int8Dynamic(Record):
+    technique: Literal["int8_dynamic"]
+    per_channel: bool = True
+
+
+class Int8Static(Record):
+    """With minmax, no kept nodes and the last two off it is plain ONNX Runtime static Q/DQ."""
+
+    technique: Literal["int8_static"]
+    calibrator: Literal["auto", "minmax", "entropy", "percentile", "mse"] = "minmax"
+    calibration_samples: Annotated[int, Field(ge=1, le=100_000)] = 256
+    per_channel: bool = True
+    keep_float: Literal["auto"] | list[str] = []
+    equalize: bool = False
+    bias_correction: bool = False
+
+
+class Int4Weights(Record):
+    technique: Literal["int4_weights"]
+    block_size: Literal[16, 32, 64, 128, 256] = 32
+    algorithm: Literal["rtn", "hqq", "gptq", "k_quant"] = "rtn"
+
+
+class MixedPrecision(Record):
+    technique: Literal["mixed_precision"]
+    max_float_layers: Count | None = None
+
+
+class PruneStructured(Record):
+    technique: Literal["prune_structured"]
+    ratio: Ratio = 0.2
+    finetune_epochs: Count = 5
+
+
+class PruneUnstructured(Record):
+    technique: Literal["prune_unstructured"]
+    sparsity: Ratio = 0.5
+    finetune_epochs: Annotated[int, Field(ge=0)] = 0
+
+
+class QatInt8(Record):
+    technique: Literal["qat_int8"]
+    epochs: Annotated[int, Field(ge=1, le=5)] = 3
+    learning_rate: Annotated[float, Field(gt=0, le=1e-3)] = 1e-5
+
+
+class Distill(Record):
+    technique: Literal["distill"]
+    student_path: str | None = None
+    epochs: Count = 5
+
+
+class TFLite(Record):
+    technique: Literal["tflite"]
+    quantization: Literal["float32", "float16", "dynamic", "int8"] = "float16"
+
+
+class TensorRT(Record):
+    technique: Literal["tensorrt"]
+    precision: Literal["fp16", "int8"] = "fp16"
+    workspace_mb: Count = 1024
+
+
+class OpenVINO(Record):
+    technique: Literal["openvino"]
+    precision: Literal["fp32", "fp16", "int8"] = "fp16"
+
+
+Step = Annotated[
+    Simplify
+    | GraphOptimize
+    | ExportOnnx
+    | Float16
+    | Int8Dynamic
+    | Int8Static
+    | Int4Weights
+    | MixedPrecision
+    | PruneStructured
+    | PruneUnstructured
+    | QatInt8
+    | Distill
+    | TFLite
+    | TensorRT
+    | OpenVINO,
+    Field(discriminator="technique"),
+]
+
+# A step that claims to compute the same function passes by parity, on any number of samples.
+EXACT: frozenset[str] = frozenset({"simplify", "graph_optimize"})
+NEEDS_CALIBRATION: frozenset[str] = frozenset({"int8_static"})
+BUILT: frozenset[str] = frozenset({"simplify", "graph_optimize", "float16", "int8_dynamic", "int8_static"})
+
+
+def switched_on_too_early(step: Step) -> str | None:
+    """The reason why this step, or one of its options, cannot run in this version; None where it can."""
+    if step.technique not in BUILT:
+        return f"the technique {step.technique!r} is not built in this version"
+    if isinstance(step, Int8Static):
+        if step.calibrator != "minmax":
+            return f"the calibrator {step.calibrator!r} is not built in this version (calibrator='minmax' is)"
+        if step.keep_float == "auto":
+            return "keep_float='auto' is not built in this version (a list of node names is)"
+        if step.equalize or step.bias_correction:
+            return "equalize and bias_correction are not built in this version (leave them off)"
+    return None

@@ -1,0 +1,189 @@
+"""Typed job specifications and their results: all that crosses the border between the server and a worker."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ..contract.evaluation import Evaluation, Preprocessing
+from ..contract.measures import Comparison, DataInfo, FileDigest, Measurement, ModelInfo, Stamp, Validation
+from ..contract.record import Record
+from ..contract.steps import Step
+
+
+class Inspect(Record):
+    """Looks at a model, loads it once, reads its data sets. `roots`: where external data may lie."""
+
+    kind: Literal["inspect"] = "inspect"
+    model_path: str
+    evaluation: Evaluation
+    calibration_path: str | None
+    roots: list[str]
+
+
+class Inspected(Record):
+    """`preprocessing` is complete: what was left out has been derived from the model's inputs."""
+
+    kind: Literal["inspect"] = "inspect"
+    model: ModelInfo
+    preprocessing: Preprocessing
+    evaluation: DataInfo
+    calibration: DataInfo | None
+    model_files: list[str]
+    warnings: list[str] = []
+
+
+class Profile(Record):
+    kind: Literal["profile"] = "profile"
+    model_path: str
+    evaluation: Evaluation
+    data_digest: str
+    iterations: int
+    threads: int
+    batch_size: int
+    stamp: Stamp
+    measurement_id: str
+
+
+class Profiled(Record):
+    """`outcomes` names the file, beside the answer, that holds the per-sample outcomes of the baseline."""
+
+    kind: Literal["profile"] = "profile"
+    baseline: Measurement
+    outcomes: str
+    bottleneck: str
+
+
+class Optimize(Record):
+    """`file_name` is the name of the new file, decided by the server."""
+
+    kind: Literal["optimize"] = "optimize"
+    parent_path: str
+    step: Step
+    file_stem: str
+    evaluation: Evaluation
+    calibration_path: str | None
+
+
+class Optimized(Record):
+    """`changed` is False where the step left the model as it was (a variant all the same, and it says so)."""
+
+    kind: Literal["optimize"] = "optimize"
+    file: FileDigest
+    precision: str
+    format: str
+    changed: bool
+    parameters: dict[str, Any]
+    notes: list[str]
+
+
+class Benchmark(Record):
+    """`seconds`: the time budget of the latency comparison."""
+
+    kind: Literal["benchmark"] = "benchmark"
+    baseline_path: str
+    variant_path: str
+    evaluation: Evaluation
+    iterations: int
+    threads: int
+    batch_size: int
+    stamp: Stamp
+    measurement_ids: tuple[str, str]
+    seconds: float = 60.0
+
+
+class Benchmarked(Record):
+    kind: Literal["benchmark"] = "benchmark"
+    comparison: Comparison
+
+
+class Validate(Record):
+    """`tolerance` is the allowed drop; relative to the baseline's value or absolute. `exact`: the step claims parity."""
+
+    kind: Literal["validate"] = "validate"
+    baseline_path: str
+    baseline_outcomes: str
+    baseline_outcomes_sha256: str
+    baseline_accuracy: float
+    variant_path: str
+    evaluation: Evaluation
+    data_digest: str
+    tolerance: float
+    tolerance_kind: Literal["relative", "absolute"]
+    evidence: Literal["proven", "point"]
+    exact: bool
+    look_number: int
+    alpha: float
+
+
+class Validated(Record):
+    kind: Literal["validate"] = "validate"
+    validation: Validation
+
+
+class BuildPackage(Record):
+    """`metadata` is written as it is; the worker adds only what it alone can know (files, verification)."""
+
+    kind: Literal["package"] = "package"
+    variant_path: str
+    file_name: str
+    evaluation: Evaluation
+    metadata: dict[str, Any]
+
+
+class Packaged(Record):
+    """The package lies in the folder `package` beside the answer."""
+
+    kind: Literal["package"] = "package"
+    files: list[FileDigest]
+    verified: bool
+    verification: str
+
+
+class VerifyPackage(Record):
+    kind: Literal["verify"] = "verify"
+    path: str
+
+
+class Verified(Record):
+    kind: Literal["verify"] = "verify"
+    verified: bool
+    verification: str
+
+
+Task = Annotated[
+    Inspect | Profile | Optimize | Benchmark | Validate | BuildPackage | VerifyPackage, Field(discriminator="kind")
+]
+Result = Annotated[
+    Inspected | Profiled | Optimized | Benchmarked | Validated | Packaged | Verified, Field(discriminator="kind")
+]
+
+
+class JobSpec(Record):
+    """One job: what to do and within which limits. Written once as `spec.json` in the job's folder."""
+
+    job_id: str
+    task: Task
+    memory_mb: int
+    timeout_s: float
+    attempts: int = 3
+
+
+class JobEnd(Record):
+    """How a job ended, by the supervisor: `code` is None where the worker answered."""
+
+    status: Literal["done", "failed"]
+    code: str | None
+    returncode: int | None
+    peak_memory_mb: int
+    wall_s: float
+    attempt: int
+    clean: bool
+
+
+class Progress(Record):
+    """`done` runs from 0 to 1."""
+
+    done: float
+    message: str

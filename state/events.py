@@ -1,0 +1,188 @@
+"""Every fact that a session can record. Events are appended, never changed; a session is what they add up to."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from ..contract.evaluation import Evaluation
+from ..contract.measures import Artifact, Comparison, DataInfo, Measurement, ModelInfo, Package, Validation
+from ..contract.record import Record
+
+Sha256 = str
+
+
+class FileIdentity(Record):
+    """A file as it was when the session was opened: absolute real path and digest of its contents."""
+
+    path: str
+    sha256: Sha256
+    bytes: int
+
+
+class PreflightItem(Record):
+    item: str
+    ok: bool
+    required: bool
+    detail: str
+
+
+class SessionOpened(Record):
+    """`files` are the original's: the model first, then its external data. Digests of data sets are over their files;
+    `data.digest` is over the samples as they were read."""
+
+    kind: Literal["SessionOpened"] = "SessionOpened"
+    session_id: str
+    owner: str
+    model_name: str
+    source_format: str
+    target_device: str
+    files: list[FileIdentity]
+    model: ModelInfo
+    evaluation: Evaluation
+    evaluation_digest: Sha256
+    data: DataInfo
+    calibration_path: str | None
+    calibration_digest: Sha256 | None
+    calibration: DataInfo | None
+    accuracy_tolerance: float
+    tolerance_kind: Literal["relative", "absolute"]
+    max_tolerance: float
+    evidence: Literal["proven", "point"]
+    latency_target_ms: float | None
+    preflight: list[PreflightItem]
+    loosened_by: str | None = None
+
+
+class JobStarted(Record):
+    """`request` identifies the call: the same request joins the running job. `variant_id`: of the variant concerned.
+    `spec` is the whole job specification, so that any server can start the work if this one dies first."""
+
+    kind: Literal["JobStarted"] = "JobStarted"
+    job_id: str
+    tool: str
+    request: str
+    arguments: dict[str, Any]
+    spec: dict[str, Any]
+    variant_id: str | None = None
+
+
+class JobFailed(Record):
+    kind: Literal["JobFailed"] = "JobFailed"
+    job_id: str
+    code: str
+    message: str
+    missing: list[str] = []
+    log_tail: str = ""
+
+
+class BaselineMeasured(Record):
+    kind: Literal["BaselineMeasured"] = "BaselineMeasured"
+    job_id: str
+    baseline: Measurement
+    outcomes: FileIdentity
+    bottleneck: str
+    request: str
+
+
+class VariantCreated(Record):
+    kind: Literal["VariantCreated"] = "VariantCreated"
+    job_id: str
+    artifact: Artifact
+    changed: bool
+
+
+class VariantBenchmarked(Record):
+    kind: Literal["VariantBenchmarked"] = "VariantBenchmarked"
+    job_id: str
+    variant_id: str
+    comparison: Comparison
+
+
+class VariantValidated(Record):
+    kind: Literal["VariantValidated"] = "VariantValidated"
+    job_id: str
+    variant_id: str
+    variant_sha256: Sha256
+    validation: Validation
+
+
+class DecisionRequested(Record):
+    """A person is being asked; `number` counts the questions on this variant."""
+
+    kind: Literal["DecisionRequested"] = "DecisionRequested"
+    variant_id: str
+    variant_sha256: Sha256
+    number: int
+    client: str
+
+
+class QuestionClosed(Record):
+    """The question was closed unanswered; it stays open for another time."""
+
+    kind: Literal["QuestionClosed"] = "QuestionClosed"
+    variant_id: str
+    variant_sha256: Sha256
+    client: str
+
+
+class DecisionMade(Record):
+    """`by_person` is False where the agent kept or reverted what the guardrails let it decide."""
+
+    kind: Literal["DecisionMade"] = "DecisionMade"
+    variant_id: str
+    variant_sha256: Sha256
+    outcome: Literal["keep", "revert"]
+    by_person: bool
+    decided_by: str
+    reason: str
+
+
+class PackageBuilt(Record):
+    kind: Literal["PackageBuilt"] = "PackageBuilt"
+    job_id: str
+    variant_id: str
+    package: Package
+
+
+class ReportRendered(Record):
+    kind: Literal["ReportRendered"] = "ReportRendered"
+    report: Literal["summary", "tradeoff"]
+
+
+class CallRefused(Record):
+    kind: Literal["CallRefused"] = "CallRefused"
+    tool: str
+    code: str
+    message: str
+
+
+Event = (
+    SessionOpened
+    | JobStarted
+    | JobFailed
+    | BaselineMeasured
+    | VariantCreated
+    | VariantBenchmarked
+    | VariantValidated
+    | DecisionRequested
+    | QuestionClosed
+    | DecisionMade
+    | PackageBuilt
+    | ReportRendered
+    | CallRefused
+)
+JOB_ENDS = (JobFailed, BaselineMeasured, VariantCreated, VariantBenchmarked, VariantValidated, PackageBuilt)
+
+_ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
+
+
+def parse(body: str) -> Event:
+    """The event that `body` (JSON) holds; pydantic's ValidationError where it holds none."""
+    return _ADAPTER.validate_json(body)
+
+
+def ends(event: Event) -> str | None:
+    """The job that this event ends, if it ends one."""
+    return event.job_id if isinstance(event, JOB_ENDS) else None
