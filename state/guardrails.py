@@ -54,8 +54,8 @@ class Facts:
     evaluation: FileState = "intact"
     calibration: FileState = "intact"
     output: Literal["outside", "occupied", "original"] | None = None
-    can_ask: bool = False
-    cannot_ask_because: str = "this client cannot ask a person"
+    asking: Literal["nobody", "chat", "terminal"] = "nobody"
+    cannot_ask_because: str = "this client cannot ask one"
     where: Literal["target", "host_estimate"] = "host_estimate"
     disk_free_mb: float | None = None
     disk_needed_mb: float = 0.0
@@ -269,12 +269,10 @@ def human_unavailable(session: Session, request: Request, facts: Facts) -> Refus
     record = _record(session, request)
     if request.outcome != "keep" or record is None or not needs_person(record) or _hash_turned_down(session, record):
         return None
-    if record.closed >= QUESTIONS_AT_MOST:
-        because = f"the question on {request.variant_id} was closed unanswered {record.closed} times"
-    elif facts.can_ask:
+    if facts.asking == "terminal" or (facts.asking == "chat" and record.closed < QUESTIONS_AT_MOST):
         return None
-    else:
-        because = facts.cannot_ask_because
+    closed = f"the question on {request.variant_id} was closed unanswered {record.closed} times"
+    because = closed if facts.asking == "chat" else facts.cannot_ask_because
     status = record.validation.status if record.validation else "unmeasured"
     return _refuse(
         "HUMAN_UNAVAILABLE",

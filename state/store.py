@@ -5,7 +5,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,6 +63,8 @@ class Store:
         """Opens (or makes) the store in `folder`."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = folder / "events.db"
+        # One connection is one transaction: the threads of a process take turns.
+        self._turn = threading.RLock()
         # Switching to WAL ignores the busy timeout: two servers that open a new store at once need this lock.
         with (folder / "events.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -99,7 +102,7 @@ class Store:
             Conflict: `tip` is no longer the end of the session, or a job's end is recorded already.
             StoreFull: no room.
         """
-        with self._transaction():
+        with self._turn, self._transaction():
             row = self._db.execute(
                 "SELECT seq, hash FROM event WHERE session = ? ORDER BY seq DESC LIMIT 1", (session_id,)
             ).fetchone()
@@ -128,10 +131,11 @@ class Store:
         Raises:
             HistoryEdited: the chain of hashes does not hold.
         """
-        rows: Iterable[tuple[int, str, str, str, str]] = self._db.execute(
-            "SELECT seq, at, body, previous, hash FROM event WHERE session = ? AND seq > ? ORDER BY seq",
-            (session_id, after.seq),
-        )
+        with self._turn:
+            rows: list[tuple[int, str, str, str, str]] = self._db.execute(
+                "SELECT seq, at, body, previous, hash FROM event WHERE session = ? AND seq > ? ORDER BY seq",
+                (session_id, after.seq),
+            ).fetchall()
         found: list[Recorded] = []
         tip = after
         for seq, at, body, previous, digest in rows:
@@ -144,5 +148,6 @@ class Store:
 
     def session_ids(self, limit: int) -> list[str]:
         """The sessions, newest first."""
-        rows = self._db.execute("SELECT session FROM event WHERE seq = 1 ORDER BY at DESC LIMIT ?", (limit,))
-        return [row[0] for row in rows]
+        with self._turn:
+            rows = self._db.execute("SELECT session FROM event WHERE seq = 1 ORDER BY at DESC LIMIT ?", (limit,))
+            return [row[0] for row in rows.fetchall()]

@@ -1,0 +1,1 @@
+"""What agents and people read: prompts, playbooks, the knowledge base (Markdown)."""

@@ -1,0 +1,201 @@
+"""The MCP server: fifteen tools, four prompts, the resources; one seam where refusals and bad arguments are answered."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+from mcp.server.auth.provider import TokenVerifier
+from mcp.server.auth.settings import AuthSettings
+from mcp.server.caching import CacheHint
+from mcp.server.mcpserver import Context, MCPServer, RequestStateSecurity
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
+from pydantic import ValidationError
+
+from .. import __version__
+from ..contract.refusals import Refusal
+from ..contract.text import untrusted
+from ..engine.executor import LocalExecutor, NotStarted
+from ..state.store import HistoryEdited, Store, StoreFull
+from ..tools.answers import Refused, Reply, refuse, refused, result
+from ..tools.deciding import decide_variant
+from ..tools.knowledge import search_knowledge
+from ..tools.measuring import benchmark_variant, validate_variant
+from ..tools.opening import open_session
+from ..tools.optimizing import analyze_sensitivity, optimize_model
+from ..tools.overview import get_state, list_sessions
+from ..tools.packaging import package_variant
+from ..tools.profiling import profile_model
+from ..tools.recommending import recommend_next
+from ..tools.reporting import render_report
+from ..tools.waiting import cancel_job, wait_for_job
+from ..tools.workshop import Settings, Workshop
+from . import prompts, resources
+from .machine import device_name
+
+log = logging.getLogger(__name__)
+
+INSTRUCTIONS = """\
+edgeopt optimizes a trained model for an edge device in five phases and remembers every measurement.
+1. open_session, then profile_model: nothing else runs before the baseline is measured.
+2. recommend_next names the next call. One technique at a time: optimize_model, benchmark_variant, validate_variant,
+   decide_variant, before the next one.
+3. FAIL or INCONCLUSIVE: stop, show the user the numbers. Only a person can keep such a variant; decide_variant asks them.
+4. package_variant, then render_report(kind="tradeoff"), and show it to the user.
+A refusal names what is missing and the exact next call. `running`: call wait_for_job. Numbers labelled "Host Estimate"
+say nothing about the target device: repeat the label wherever you repeat the number. Quote no number that no tool gave.
+"""
+
+_READ = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
+_ADD = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=False)
+_AGAIN = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
+_END = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False)
+
+Tool = Callable[..., Awaitable[CallToolResult]]
+TOOLS: tuple[tuple[Tool, ToolAnnotations], ...] = (
+    (open_session, _ADD),
+    (list_sessions, _READ),
+    (get_state, _READ),
+    (profile_model, _AGAIN),
+    (recommend_next, _READ),
+    (analyze_sensitivity, _ADD),
+    (optimize_model, _ADD),
+    (benchmark_variant, _ADD),
+    (validate_variant, _AGAIN),
+    (decide_variant, _ADD),
+    (package_variant, _ADD),
+    (render_report, _AGAIN),
+    (search_knowledge, _READ),
+    (wait_for_job, _AGAIN),
+    (cancel_job, _END),
+)
+
+
+class EdgeoptServer(MCPServer[Workshop]):
+    """The SDK's server, with the seam: whatever goes wrong on purpose leaves in the contract's envelope."""
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Workshop, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        try:
+            self._no_unknown(name, arguments)
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            found = _refusal_behind(error)
+            if found is None:
+                log.exception("tool %s broke", name)
+                return _broken(name)
+            return refused(found.refusal, found.state)
+
+    def _no_unknown(self, name: str, arguments: dict[str, Any]) -> None:
+        """The SDK drops unknown arguments silently; a forged or misspelt one must be heard of."""
+        schema = self._tool_input_schema(name)
+        if schema is None:
+            return
+        known = list(schema.get("properties", {}))
+        unknown = [untrusted(a, 40) for a in arguments if a not in known]
+        if unknown:
+            raise refuse(
+                "INVALID_ARGUMENT",
+                f"{name} has no argument {', '.join(unknown[:5])}. It takes: {', '.join(known)}.",
+                missing=[f"remove {a}" for a in unknown[:5]],
+            )
+
+
+def _refusal_behind(error: BaseException | None) -> Refused | None:
+    """The refusal that an SDK error wraps, or the one that it amounts to; None for a fault of ours."""
+    while error is not None:
+        match error:
+            case Refused():
+                return error
+            case ValidationError():
+                return _bad_arguments(error)
+            case StoreFull() | NotStarted():
+                return refuse("DISK_SPACE", f"Nothing was done: {error}. Free some space, then call again.")
+            case HistoryEdited():
+                return refuse(
+                    "BAD_FILE", f"{error}. The session cannot be trusted: open a new one, and tell the operator."
+                )
+            case _:
+                error = error.__cause__
+    return None
+
+
+def _bad_arguments(error: ValidationError) -> Refused:
+    """Every argument that is wrong, by its place, with what would be right."""
+    places = []
+    for wrong in error.errors(include_url=False, include_context=False)[:6]:
+        place = ".".join(str(part) for part in wrong["loc"])
+        places.append(untrusted(f"{place}: {wrong['msg']}", 300))
+    return Refused(
+        Refusal(
+            code="INVALID_ARGUMENT",
+            guardrail="Arguments are exactly what the schema says",
+            message="; ".join(places),
+            missing=places,
+        )
+    )
+
+
+def _broken(name: str) -> CallToolResult:
+    message = (
+        f"{name} failed inside the server; its log (standard error) says how. Nothing recorded was lost: call get_state, "
+        "then try again. If it fails again, report it."
+    )
+    return result(
+        Reply(status="failed", message=message, playbook=["Call get_state.", "Call the tool again."]), message
+    )
+
+
+def _state_key(workspace: Path) -> bytes:
+    """The key that seals questions, so that an answer survives a restart of the server."""
+    path = workspace / "question.key"
+    if not path.exists():
+        fresh = workspace / f"question.key.{secrets.token_hex(4)}"
+        fresh.touch(mode=0o600)
+        fresh.write_bytes(secrets.token_bytes(32))
+        try:
+            path.hardlink_to(fresh)
+        except FileExistsError:
+            log.debug("another server made the key first")
+        fresh.unlink()
+    return path.read_bytes()
+
+
+def build(
+    settings: Settings, *, auth: AuthSettings | None = None, token_verifier: TokenVerifier | None = None
+) -> EdgeoptServer:
+    """The server for these settings; the workspace is made if it is not there."""
+    settings.workspace.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    @asynccontextmanager
+    async def lifespan(_: MCPServer[Workshop]) -> AsyncIterator[Workshop]:
+        store = Store(settings.workspace)
+        try:
+            yield Workshop(settings, store, LocalExecutor(), device_name(), anyio.CapacityLimiter(4))
+        finally:
+            store.close()
+
+    server = EdgeoptServer(
+        "edgeopt",
+        title="edgeopt: guarded model optimization",
+        version=__version__,
+        instructions=INSTRUCTIONS,
+        lifespan=lifespan,
+        log_level="WARNING",
+        request_state_security=RequestStateSecurity(keys=[_state_key(settings.workspace)], ttl=7 * 24 * 3600),
+        cache_hints={"tools/list": CacheHint(ttl_ms=60_000, scope="public")},
+        auth=auth,
+        token_verifier=token_verifier,
+    )
+    for tool, hints in TOOLS:
+        server.add_tool(tool, annotations=hints)
+    prompts.register(server)
+    resources.register(server)
+    return server

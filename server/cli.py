@@ -1,0 +1,133 @@
+"""The command line. Heavy modules are imported by the commands that need them: `edgeopt serve` starts as fast as the SDK."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from .. import __version__
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Optimize trained models for edge devices: measured, remembered, guarded.",
+)
+
+Workspace = Annotated[Path | None, typer.Option("--workspace", envvar="EDGEOPT_WORKSPACE", help="Sessions, variants, packages.")]  # fmt: skip
+SessionId = Annotated[str, typer.Argument(help="The session's id (edgeopt sessions lists them).")]
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """Ends the command with a message for the person who gave it."""
+    print(f"edgeopt: {message}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+@app.command()
+def serve(
+    transport: Annotated[str, typer.Option(help="stdio or http")] = "stdio",
+    port: Annotated[int, typer.Option(help="http: the port on 127.0.0.1", min=1, max=65535)] = 8000,
+    workspace: Workspace = None,
+    allow_root: Annotated[list[Path] | None, typer.Option(help="Models and data may be read below this folder; repeatable.")] = None,
+    output_root: Annotated[list[Path] | None, typer.Option(help="Packages may also be written below this folder; repeatable.")] = None,
+    host_is: Annotated[str | None, typer.Option(envvar="EDGEOPT_HOST_IS", help="This machine is that target device.")] = None,
+    policy: Annotated[Path | None, typer.Option(envvar="EDGEOPT_POLICY", help="TOML: the bar that callers cannot loosen.")] = None,
+    allow_user_code: Annotated[list[Path] | None, typer.Option(help="This Python file may run in sandboxed workers.")] = None,
+    allow_pickle: Annotated[bool, typer.Option(help="Pickle-based model files may be opened in sandboxed workers.")] = False,
+    job_memory: Annotated[int | None, typer.Option("--job-memory", min=64, help="MB that one job may use.")] = None,
+    job_minutes: Annotated[float, typer.Option("--job-minutes", min=0.1, help="Minutes that one job may take.")] = 120,
+    signing_key: Annotated[Path | None, typer.Option(help="Not built in this version.")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="http: require this bearer token.")] = None,
+) -> None:  # fmt: skip
+    """Serve MCP: over stdio (what hosts launch) or Streamable HTTP on 127.0.0.1 at /mcp."""
+    from .settings import BadSettings, settings
+    from .transports import serve_http, serve_stdio
+
+    if signing_key:
+        fail("--signing-key is not built in this version.", 2)
+    if transport not in ("stdio", "http"):
+        fail(f"--transport {transport}: stdio or http.", 2)
+    try:
+        chosen = settings(
+            workspace, allow_root, output_root, host_is, policy, allow_user_code, allow_pickle, job_memory, job_minutes
+        )
+        if transport == "stdio":
+            serve_stdio(chosen)
+        else:
+            serve_http(chosen, port, token_file)
+    except (BadSettings, OSError) as error:
+        fail(str(error), 2)
+
+
+@app.command()
+def decide(session: SessionId, workspace: Workspace = None) -> None:
+    """Decide, as a person, on a variant outside the tolerance (needs a terminal)."""
+    from .terminal import decide_on_terminal
+    from .workplace import open_workshop
+
+    decide_on_terminal(open_workshop(workspace), session)
+
+
+@app.command()
+def sessions(workspace: Workspace = None) -> None:
+    """List the sessions of a workspace, newest first."""
+    from .terminal import print_sessions
+    from .workplace import open_workshop
+
+    print_sessions(open_workshop(workspace))
+
+
+@app.command()
+def report(session: SessionId, workspace: Workspace = None) -> None:
+    """Print a session's summary report and trade-off table."""
+    from .terminal import print_report
+    from .workplace import open_workshop
+
+    print_report(open_workshop(workspace), session)
+
+
+@app.command()
+def clean(workspace: Workspace = None, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Remove what failed and interrupted jobs left behind. Variants, packages and histories stay."""
+    from .cleaning import clean_workspace
+    from .workplace import open_workshop
+
+    clean_workspace(open_workshop(workspace), yes=yes)
+
+
+@app.command()
+def verify(package: Annotated[Path, typer.Argument(help="The package's folder.")]) -> None:
+    """Check a package: its checksums, and that its script reproduces the recorded outputs."""
+    from .verifying import verify_package
+
+    verified, words = verify_package(package)
+    print(f"{package}: {'verified' if verified else 'NOT VERIFIED'}: {words}")
+    raise typer.Exit(0 if verified else 1)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what works on this machine, and what to install."""
+    from .doctor import examine
+
+    raise typer.Exit(examine())
+
+
+@app.command()
+def demo(
+    workspace: Annotated[Path | None, typer.Option(help="Where to put the demo's session; a new folder by default.")] = None,
+) -> None:  # fmt: skip
+    """Run the whole guarded pipeline over MCP on a bundled real model: no network, no torch."""
+    from .demo.run import run_demo
+
+    raise typer.Exit(run_demo(workspace))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(__version__)

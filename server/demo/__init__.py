@@ -1,0 +1,1 @@
+"""The demonstration: a bundled model that this project trained, and the whole guarded pipeline on it."""

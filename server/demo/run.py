@@ -1,0 +1,137 @@
+"""`edgeopt demo`: a real client, a real server, a real model, every phase and every kind of answer."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import anyio
+from mcp import Client
+from mcp.client.stdio import StdioServerParameters
+from mcp.types import ElicitResult
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.panel import Panel
+
+HERE = Path(__file__).parent
+MODEL = HERE / "digits_net.onnx"
+EVALUATION = {
+    "dataset_path": str(HERE / "digits_test.npz"),
+    "metric": "top1",
+    "preprocessing": {"scale": 1 / 255, "mean": [0.5], "std": [0.5], "layout": "NCHW"},
+}
+CALIBRATION = str(HERE / "digits_calibration.npz")
+
+
+class Stage:
+    """What a person sees: each call, its log, its refusals."""
+
+    def __init__(self) -> None:
+        self.console = Console()
+        self.client: Client | None = None
+
+    async def call(self, title: str, tool: str, **arguments: Any) -> dict[str, Any]:
+        """Calls a tool as an agent does, waits for its job, shows the answer; gives the structured content."""
+        if self.client is None:
+            raise RuntimeError("the stage has no client yet")
+        shown = {k: v for k, v in arguments.items() if k not in ("session_id", "evaluation")}
+        self.console.rule(f"[bold]{title}")
+        self.console.print(f"agent calls {tool} {shown or ''}", style="dim", highlight=False, markup=False)
+        answer = await self.client.call_tool(tool, arguments)
+        while (answer.structured_content or {}).get("status") == "running":
+            job = (answer.structured_content or {})["job_id"]
+            waiting = {"session_id": arguments["session_id"], "job_id": job}
+            answer = await self.client.call_tool("wait_for_job", waiting)
+        data: dict[str, Any] = answer.structured_content or {}
+        if data["status"] == "refused":
+            self.refusal(data["refusal"])
+        else:
+            text = "\n".join(getattr(part, "text", "") for part in answer.content)
+            self.markdown(text.partition("<model-opt-state>")[0])
+        return data
+
+    def markdown(self, text: str) -> None:
+        self.console.print(Markdown(text) if self.console.is_terminal else text.strip())
+
+    def refusal(self, refusal: dict[str, Any]) -> None:
+        calls = "\n".join(f"next: {c['tool']} ({c['why']})" for c in refusal["next_calls"])
+        text = f"{refusal['guardrail']}\n\n{refusal['message']}\n{calls}"
+        self.console.print(Panel(text, title=f"refused: {refusal['code']}", style="yellow", highlight=False))
+
+    async def ask(self, _context: Any, params: Any) -> ElicitResult:
+        """The server's question to a person: on a terminal the person answers; without one it is declined."""
+        self.console.print(Panel(params.message, title="the server asks a person", style="cyan", highlight=False))
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            self.console.print("No terminal here: declined.", style="cyan")
+            return ElicitResult(action="decline")
+        answer = ""
+        while answer not in ("keep", "revert"):
+            answer = (await anyio.to_thread.run_sync(input, "keep or revert? ")).strip().lower()
+        return ElicitResult(action="accept", content={"outcome": answer, "reason": "answered in the demo"})
+
+
+async def _measured(stage: Stage, session: str, title: str, step: dict[str, Any]) -> tuple[str, str]:
+    """One step, benchmarked and validated: the variant's id and its status."""
+    made = await stage.call(f"OPTIMIZE: {title}", "optimize_model", session_id=session, step=step, parent="baseline")
+    variant = made["variant"]["variant_id"]
+    await stage.call(f"BENCHMARK {variant}", "benchmark_variant", session_id=session, variant_id=variant)
+    judged = await stage.call(f"VALIDATE {variant}", "validate_variant", session_id=session, variant_id=variant)
+    return variant, judged["validation"]["status"]
+
+
+async def _pipeline(stage: Stage) -> Path | None:
+    opened = await stage.call(
+        "Pre-flight",
+        "open_session",
+        model_path=str(MODEL),
+        target_device="cpu-generic",
+        evaluation=EVALUATION,
+        calibration_path=CALIBRATION,
+    )
+    session = opened["session_id"]
+    step = {"technique": "int8_static"}
+    await stage.call("Too early", "optimize_model", session_id=session, step=step)
+    await stage.call("PROFILE", "profile_model", session_id=session)
+
+    crude, status = await _measured(stage, session, "INT8, one scale a tensor", {**step, "per_channel": False})
+    if status != "PASS":
+        await stage.call("Shipping it all the same", "package_variant", session_id=session, variant_id=crude)
+        await stage.call(
+            "A person decides", "decide_variant", session_id=session, variant_id=crude, outcome="keep", reason="fast"
+        )
+
+    fine, status = await _measured(stage, session, "INT8, one scale a channel", step)
+    if status == "PASS":
+        await stage.call("Keep", "decide_variant", session_id=session, variant_id=fine, outcome="keep", reason="passed")
+    packaged = await stage.call("PACKAGE", "package_variant", session_id=session, variant_id=fine)
+    await stage.call("Trade-off", "render_report", session_id=session, kind="tradeoff")
+    state = await stage.call("Completion", "get_state", session_id=session)
+    complete = packaged["status"] == "ok" and all(c["met"] for c in state["completion"])
+    return Path(packaged["package"]["path"]) if complete else None
+
+
+async def _play(workspace: Path) -> int:
+    stage = Stage()
+    server = StdioServerParameters(
+        command=sys.executable,
+        args=["-P", "-m", "edgeopt", "serve", "--workspace", str(workspace), "--allow-root", str(HERE)],
+        env=dict(os.environ),
+    )
+    async with Client(server, elicitation_callback=stage.ask) as client:
+        stage.client = client
+        package = await _pipeline(stage)
+    if package is None:
+        stage.console.print("The demo did not come to its end; the answers above say why.", style="red")
+        return 1
+    stage.console.rule("[bold]Done")
+    stage.console.print(f"The package: {package}\nCheck it anywhere: edgeopt verify {package}", highlight=False)
+    return 0
+
+
+def run_demo(workspace: Path | None) -> int:
+    """Plays the demonstration; 0 where it came to a verified package."""
+    place = (workspace or Path(tempfile.mkdtemp(prefix="edgeopt-demo-"))).resolve()
+    return anyio.run(_play, place)

@@ -1,0 +1,123 @@
+"""How the server is started: command line, environment and policy file become one `Settings`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..contract.devices import DEVICES
+from ..tools.workshop import Policy, Settings
+from .machine import device_name, is_plausibly
+
+
+class BadSettings(Exception):
+    """The server cannot be started like this; the message says what to change."""
+
+
+class PolicyFile(BaseModel):
+    """The TOML policy: what it fixes, a caller cannot loosen."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_tolerance: float = Field(default=0.02, ge=0, le=1)
+    evidence: Literal["proven", "point"] = "proven"
+    decisions: Literal["chat", "terminal", "none"] = "chat"
+    look_budget: int | None = Field(default=None, ge=1)
+
+
+def read_policy(path: Path | None) -> Policy:
+    """The policy in a TOML file; the default where there is none.
+
+    Raises:
+        BadSettings: the file cannot be read, or holds anything else.
+    """
+    if path is None:
+        return Policy()
+    try:
+        parsed = PolicyFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+        raise BadSettings(f"The policy file {path} cannot be used: {error}") from error
+    return Policy(**parsed.model_dump())
+
+
+def default_workspace() -> Path:
+    """The user's data folder, by the XDG convention."""
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "edgeopt"
+
+
+def split_roots(given: list[Path]) -> tuple[Path, ...]:
+    """The allowed roots: those given, else those of EDGEOPT_ALLOW_ROOTS (':'-separated), else the current folder.
+
+    Raises:
+        BadSettings: one of them is no folder.
+    """
+    from_environment = [Path(p) for p in os.environ.get("EDGEOPT_ALLOW_ROOTS", "").split(":") if p]
+    roots = tuple(p.expanduser().resolve() for p in (given or from_environment or [Path.cwd()]))
+    for root in roots:
+        if not root.is_dir():
+            raise BadSettings(f"The allowed root {root} is not a folder. Name an existing one with --allow-root.")
+    return roots
+
+
+def machine_memory_mb() -> int:
+    """Three quarters of the machine's memory: what one job may use by default."""
+    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20 * 0.75)
+
+
+def checked_device(device: str | None) -> str | None:
+    """`--host-is`, checked against what the machine says of itself.
+
+    Raises:
+        BadSettings: an unknown device, or a machine that says that it is another.
+    """
+    if device is None:
+        return None
+    if device not in DEVICES:
+        raise BadSettings(f"--host-is {device}: unknown device. Known: {', '.join(DEVICES)}.")
+    if not is_plausibly(device):
+        raise BadSettings(
+            f"--host-is {device}: this machine says that it is {device_name()!r}. Leave the option out: its numbers will be "
+            "host estimates."
+        )
+    return device
+
+
+def settings(
+    workspace: Path | None = None,
+    allow_root: list[Path] | None = None,
+    output_root: list[Path] | None = None,
+    host_is: str | None = None,
+    policy: Path | None = None,
+    allow_user_code: list[Path] | None = None,
+    allow_pickle: bool = False,
+    job_memory_mb: int | None = None,
+    job_minutes: float = 120,
+) -> Settings:
+    """The settings that these options and the environment add up to.
+
+    Raises:
+        BadSettings.
+    """
+    home = (workspace or Path(os.environ.get("EDGEOPT_WORKSPACE") or default_workspace())).expanduser().resolve()
+    try:
+        code = {p.resolve(): hashlib.sha256(p.read_bytes()).hexdigest() for p in allow_user_code or []}
+    except OSError as error:
+        raise BadSettings(f"--allow-user-code: {error}") from error
+    return Settings(
+        workspace=home,
+        allow_roots=split_roots(allow_root or []),
+        output_roots=tuple(p.expanduser().resolve() for p in output_root or []),
+        host_is=checked_device(host_is),
+        policy=read_policy(policy),
+        user_code=code,
+        allow_pickle=allow_pickle,
+        job_memory_mb=job_memory_mb or machine_memory_mb(),
+        job_minutes=job_minutes,
+        max_wait_s=float(os.environ.get("EDGEOPT_MAX_WAIT_S", "50")),
+    )

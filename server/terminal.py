@@ -1,0 +1,101 @@
+"""What a person does on a terminal: decide, list, read a report."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from collections.abc import Callable
+
+from ..contract.text import untrusted
+from ..state.block import state_block
+from ..state.events import DecisionMade
+from ..state.guardrails import needs_person
+from ..state.session import Session
+from ..state.store import Conflict
+from ..tools.answers import Refused
+from ..tools.deciding import judged
+from ..tools.question import question
+from ..tools.recording import reconcile
+from ..tools.reporting import summary, tradeoff
+from ..tools.workshop import Workshop
+
+Ask = Callable[[str], str]
+
+
+def has_terminal() -> bool:
+    """Whether a person can be asked here: both ends of the conversation are a terminal."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def decide_on_terminal(shop: Workshop, session_id: str) -> None:
+    """Asks about every variant of a session that only a person can keep, and records the answers."""
+    if not has_terminal():
+        raise SystemExit("edgeopt: `edgeopt decide` asks a person, and there is no terminal here. Run it in one.")
+    try:
+        session = reconcile(shop, session_id)
+        open_questions = [
+            v
+            for v, record in session.variants.items()
+            if needs_person(record) and record.artifact.sha256 not in session.turned_down_hashes
+        ]
+        if not open_questions:
+            print("Nothing waits for a person in this session.")
+        for variant_id in open_questions:
+            _decide_one(shop, session_id, variant_id, input)
+    except Refused as error:
+        raise SystemExit(f"edgeopt: {error.refusal.message}") from error
+
+
+def _decide_one(shop: Workshop, session_id: str, variant_id: str, ask: Ask) -> None:
+    session = judged(shop, session_id, variant_id, "keep", shop.load(session_id)[0].opened.owner, asking="terminal")
+    print(f"\n{question(session, variant_id)}\n")
+    answer = ""
+    while answer not in ("keep", "revert", "skip"):
+        answer = ask("keep, revert or skip? ").strip().lower()
+    if answer == "skip":
+        print("Left open.")
+        return
+    reason = ask("Why (kept in the history)? ")
+    session = record_terminal_decision(shop, session_id, variant_id, answer == "keep", reason)
+    decision = session.variants[variant_id].decision
+    print(f"Recorded: {answer} {variant_id}, by {decision.decided_by if decision else 'nobody'}.")
+
+
+def record_terminal_decision(shop: Workshop, session_id: str, variant_id: str, keep: bool, reason: str) -> Session:
+    """Records what a person answered, after the guardrails have judged once more (files may have changed meanwhile)."""
+    while True:
+        owner = shop.load(session_id)[0].opened.owner
+        judged(shop, session_id, variant_id, "keep", owner, asking="terminal")
+        session, tip = shop.load(session_id)
+        verb = "accepted" if keep else "turned down"
+        event = DecisionMade(
+            variant_id=variant_id,
+            variant_sha256=session.variants[variant_id].artifact.sha256,
+            outcome="keep" if keep else "revert",
+            by_person=True,
+            decided_by=f"person {untrusted(getpass.getuser(), 40)}, {verb} on the terminal",
+            reason=untrusted(reason, 500),
+        )
+        try:
+            return shop.record(session_id, tip, event)
+        except Conflict:
+            continue
+
+
+def print_sessions(shop: Workshop) -> None:
+    """One line a session."""
+    for session_id in shop.store.session_ids(1000):
+        session, _ = shop.load(session_id)
+        block = state_block(session)
+        print(f"{session_id}  {session.history[0].at[:16]}  {block.phase:9}  {block.model_name}: {block.next_action}")
+
+
+def print_report(shop: Workshop, session_id: str) -> None:
+    """The summary and the trade-off table, as Markdown."""
+    try:
+        session = reconcile(shop, session_id, reading=True)
+    except Refused as error:
+        raise SystemExit(f"edgeopt: {error.refusal.message}") from error
+    if session.baseline is None:
+        raise SystemExit("edgeopt: the baseline of this session is not measured yet.")
+    print(f"{summary(session)}\n\n{tradeoff(session)}")

@@ -1,0 +1,28 @@
+"""`edgeopt verify`: a package checked anywhere, in a sandboxed worker, because a package is foreign code."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from pathlib import Path
+
+from ..engine.executor import Failed, LocalExecutor
+from ..engine.jobs import JobSpec, Verified, VerifyPackage
+from .settings import machine_memory_mb
+
+
+def verify_package(folder: Path) -> tuple[bool, str]:
+    """Whether the package holds, and in words why or why not."""
+    spec = JobSpec(
+        job_id=f"verify-{secrets.token_hex(4)}",
+        task=VerifyPackage(path=str(folder.resolve())),
+        memory_mb=machine_memory_mb(),
+        timeout_s=600,
+    )
+    with tempfile.TemporaryDirectory(prefix="edgeopt-verify-") as scratch:
+        outcome = LocalExecutor().run(Path(scratch) / "job", spec)
+        if isinstance(outcome, Failed):
+            return False, outcome.problem.message
+        if not isinstance(outcome.result, Verified):
+            raise TypeError(f"a verification answered {outcome.result.kind}")
+        return outcome.result.verified, outcome.result.verification

@@ -1,0 +1,60 @@
+"""Putting a finished package where the caller wants it: whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from ..contract.measures import FileDigest, Package
+from ..engine.jobs import Packaged
+
+
+class DeliveryFailed(Exception):
+    """The package could not be put in its place; `code` is what the job's failure is recorded as."""
+
+    def __init__(self, code: str, message: str):
+        super().__init__(message)
+        self.code = code
+
+
+def _digests(folder: Path) -> list[FileDigest]:
+    """Every file below `folder`, with its digest; DeliveryFailed where a worker left anything but regular files."""
+    found: list[FileDigest] = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise DeliveryFailed("BAD_ANSWER", f"The package holds {path.name!r}, which is no regular file.")
+        if path.is_file():
+            with path.open("rb") as f:
+                digest = hashlib.file_digest(f, "sha256").hexdigest()
+            found.append(FileDigest(name=str(path.relative_to(folder)), sha256=digest, bytes=path.stat().st_size))
+    return found
+
+
+def deliver(made: Path, place: Path, answer: Packaged) -> Package:
+    """Copies the folder `made` beside `place`, then renames it there in one step.
+
+    A server that died after the rename and before recording it finds the same package there, and records it.
+
+    Raises:
+        DeliveryFailed: the place was taken meanwhile, or holds no room.
+    """
+    files = _digests(made)
+    if {f.name: f.sha256 for f in files} != {f.name: f.sha256 for f in answer.files}:
+        raise DeliveryFailed("BAD_ANSWER", "The package's files are not those that the worker verified.")
+    package = Package(path=str(place), files=files, verified=answer.verified, verification=answer.verification)
+    if place.is_dir() and any(place.iterdir()):
+        if _digests(place) == files:
+            return package
+        raise DeliveryFailed("PATH_NOT_ALLOWED", f"The folder {place} has been filled meanwhile. Name a new one.")
+    stage = place.with_name(f".{place.name}.edgeopt-{os.getpid()}")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(stage, ignore_errors=True)
+        shutil.copytree(made, stage)
+        stage.rename(place)
+    except OSError as error:
+        shutil.rmtree(stage, ignore_errors=True)
+        raise DeliveryFailed("DISK_SPACE", f"The package could not be written to {place}: {error}.") from error
+    return package

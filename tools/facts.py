@@ -1,0 +1,57 @@
+"""Looking up what the guardrails judge by: files, folders, disk, the client. The rules themselves look at nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ..contract.steps import switched_on_too_early
+from ..state.guardrails import WORK, Facts, FileState, Request
+from ..state.session import BASELINE, Session
+from .workshop import Workshop
+
+
+def look_up(shop: Workshop, session: Session, request: Request, owner: str, **known: Any) -> Facts:
+    """The facts for this request; `known` are those that the caller has looked up."""
+    opened = session.opened
+    facts = Facts(
+        owner=owner,
+        original=_original(shop, session),
+        variant_file=_variant_file(shop, session, request.variant_id),
+        where=shop.stamp(opened.target_device).where,
+        looks_allowed=shop.settings.policy.look_budget,
+    )
+    if request.tool in WORK:
+        size = sum(f.bytes for f in opened.files) / 2**20
+        facts = replace(facts, disk_free_mb=shop.disk_free_mb(), disk_needed_mb=64 + 4 * size)
+    if request.tool in ("profile_model", "validate_variant"):
+        state = shop.fingerprints.state(opened.evaluation.dataset_path, opened.evaluation_digest)
+        facts = replace(facts, evaluation=state)
+    if request.step is not None:
+        facts = replace(
+            facts,
+            calibration=shop.fingerprints.state(opened.calibration_path, opened.calibration_digest),
+            unavailable=_not_built(request),
+        )
+    return replace(facts, **known)
+
+
+def _original(shop: Workshop, session: Session) -> FileState:
+    """The worst state of the original's files (the model and its external data)."""
+    states = [shop.fingerprints.state(f.path, f.sha256) for f in session.opened.files]
+    return "gone" if "gone" in states else "changed" if "changed" in states else "intact"
+
+
+def original_intact(shop: Workshop, session: Session) -> bool:
+    """Whether every file of the original is as it was when the session was opened."""
+    return _original(shop, session) == "intact"
+
+
+def _variant_file(shop: Workshop, session: Session, variant_id: str | None) -> FileState:
+    record = session.variants.get(variant_id or BASELINE)
+    return shop.fingerprints.state(record.artifact.path, record.artifact.sha256) if record else "intact"
+
+
+def _not_built(request: Request) -> str | None:
+    reason = switched_on_too_early(request.step) if request.step is not None else None
+    return reason and f"{reason[0].upper()}{reason[1:]}. recommend_next names what works here."

@@ -1,0 +1,200 @@
+"""The phases' Markdown logs: what a model and a person read of each answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..contract.measures import Comparison, Measurement, Package, TensorInfo, Validation
+from ..state.events import (
+    BaselineMeasured,
+    Event,
+    JobFailed,
+    JobStarted,
+    PackageBuilt,
+    SessionOpened,
+    VariantBenchmarked,
+    VariantCreated,
+    VariantValidated,
+)
+from ..state.session import Session
+
+MB = 2**20
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def shape(tensor: TensorInfo) -> str:
+    axes = ", ".join("?" if a is None else str(a) for a in tensor.shape)
+    return f"{tensor.name} [{axes}], dtype={tensor.dtype}"
+
+
+def p99_text(measured: Measurement) -> str:
+    """The P99, marked where so few runs cannot bound it."""
+    value = f"{measured.latency_ms.p99:.3f}"
+    return value if measured.latency_ms.p99_is_bound else f"{value} (of {measured.latency_ms.n} runs: no P99 bound)"
+
+
+def preflight_log(opened: SessionOpened) -> str:
+    rows = [
+        f"- [{'x' if i.ok else ' '}] {i.item}{'' if i.required else ' (optional)'}: {i.detail}"
+        for i in opened.preflight
+    ]
+    return "\n".join([f"### Pre-flight: {opened.model_name}", "", *rows, "", "Proceeding to PROFILE phase."])
+
+
+def profile_log(session: Session, measured: Measurement) -> str:
+    opened, latency = session.opened, measured.latency_ms
+    accuracy = measured.accuracy
+    metric_rows = [[accuracy.metric, f"{accuracy.value:.4f}"]] if accuracy else []
+    return "\n".join(
+        [
+            "### PROFILE Phase",
+            "",
+            f"**Model**: {opened.model_name} ({opened.model.framework}, {opened.source_format})",
+            f"**File Size**: {measured.file_size_bytes / MB:.2f} MB",
+            *(f"**Input Shape**: {shape(t)}" for t in opened.model.inputs),
+            *(f"**Output Shape**: {shape(t)}" for t in opened.model.outputs),
+            "",
+            f"**Latency** (N={latency.n}, device={measured.device}, threads={measured.threads}, {measured.label}):",
+            table(
+                ["Metric", "Value"],
+                [
+                    ["Mean", f"{latency.mean:.3f} ms"],
+                    ["P50", f"{latency.p50:.3f} ms"],
+                    ["P95", f"{latency.p95:.3f} ms"],
+                    ["P99", f"{p99_text(measured)} ms"],
+                ],
+            ),
+            "",
+            f"**Accuracy** (dataset={Path(opened.evaluation.dataset_path).name}, N={accuracy.n if accuracy else 0}):",
+            table(["Metric", "Value"], metric_rows),
+            "",
+            f"**Memory**: {measured.peak_memory_mb:.1f} MB peak",
+            f"**Bottleneck**: {session.bottleneck}",
+            f"**Measurement**: {measured.measurement_id}",
+            "",
+            "Proceeding to OPTIMIZE phase.",
+        ]
+    )
+
+
+def optimize_log(event: VariantCreated) -> str:
+    made = event.artifact
+    options = ", ".join(f"{k}={v}" for k, v in made.parameters.items()) or "defaults"
+    nothing = [] if event.changed else ["", "This step changed nothing: the variant computes what its parent does."]
+    return "\n".join(
+        [
+            "### OPTIMIZE Phase",
+            "",
+            f"**Strategy**: {made.technique} on {made.parent_id} ({options})",
+            f"**Output**: {Path(made.path).name} ({made.size_bytes / MB:.2f} MB), variant {made.variant_id}",
+            *(f"- {note}" for note in made.notes),
+            *nothing,
+            "",
+            "Proceeding to BENCHMARK phase.",
+        ]
+    )
+
+
+def benchmark_log(variant_id: str, c: Comparison) -> str:
+    b, v = c.baseline, c.variant
+    low, high = c.speedup.ci95
+    rows = [
+        ["File Size", f"{b.file_size_bytes / MB:.2f} MB", f"{v.file_size_bytes / MB:.2f} MB", f"{c.compression:.2f}x"],
+        ["Latency (mean)", f"{b.latency_ms.mean:.3f} ms", f"{v.latency_ms.mean:.3f} ms", f"{c.speedup.value:.3f}x"],
+        [
+            "Latency (P95)",
+            f"{b.latency_ms.p95:.3f} ms",
+            f"{v.latency_ms.p95:.3f} ms",
+            f"{b.latency_ms.p95 / v.latency_ms.p95:.3f}x",
+        ],
+        ["Memory", f"{b.peak_memory_mb:.1f} MB", f"{v.peak_memory_mb:.1f} MB", f"{c.memory_ratio:.2f}x"],
+    ]
+    disturbed = ["", "Other work disturbed this run: repeat it on a quiet machine."] if c.noise.disturbed else []
+    why = ["", f"Why not faster: {c.why_not_faster}"] if c.why_not_faster else []
+    return "\n".join(
+        [
+            "### BENCHMARK Phase",
+            "",
+            f"**{v.label}**, {v.device}, threads={v.threads}, {c.noise.processes} processes, both models in alternation",
+            "",
+            table(["Metric", "Baseline", f"Optimized ({variant_id})", "Change"], rows),
+            "",
+            f"**Speedup**: {c.speedup.value:.3f} (95 % interval {low:.3f} to {high:.3f}): {c.speedup.verdict}",
+            *disturbed,
+            *why,
+            "",
+            "Proceeding to VALIDATE phase.",
+        ]
+    )
+
+
+def validation_log(session: Session, variant_id: str, v: Validation) -> str:
+    low, high = v.ci95_relative_drop
+    says = {
+        "PASS": "PASS -- within tolerance" if v.evidence == "proven" else "PASS -- by the point rule, not proven",
+        "FAIL": "FAIL -- exceeds tolerance",
+        "INCONCLUSIVE": "INCONCLUSIVE -- these samples cannot decide",
+    }[v.status]
+    more = f" About {v.more_samples_needed} more labelled samples would settle it." if v.more_samples_needed else ""
+    stop = ["", "STOP: only a person can keep this variant. Show these numbers to the user, or revert it."]
+    options = [f"- {a}" for a in v.alternatives]
+    artifact = session.variants[variant_id].artifact if variant_id in session.variants else None
+    return "\n".join(
+        [
+            "### VALIDATE Phase",
+            "",
+            f"**Optimized Model**: {Path(artifact.path).name if artifact else 'baseline'} ({variant_id})",
+            f"**Test Dataset**: {Path(session.opened.evaluation.dataset_path).name} (N={v.samples})",
+            "",
+            table(
+                ["Metric", "Baseline", "Optimized", "Delta", "Tolerance", "Status"],
+                [[v.metric, f"{v.baseline:.4f}", f"{v.optimized:.4f}", f"{v.delta:+.4f}", v.tolerance, v.status]],
+            ),
+            "",
+            f"**Relative drop**: {v.relative_drop:+.2%} (95 % interval {low:+.2%} to {high:+.2%}); {v.method}",
+            f"**Verdict**: {says}.{more}",
+            *([*stop, *options] if v.decision_required else []),
+        ]
+    )
+
+
+def package_log(package: Package) -> str:
+    return "\n".join(
+        [
+            "### PACKAGE Phase",
+            "",
+            f"**Folder**: {package.path}",
+            table(["File", "Bytes", "SHA-256"], [[f.name, str(f.bytes), f.sha256[:16] + "…"] for f in package.files]),
+            "",
+            f"**Verified**: {'yes' if package.verified else 'no'}: {package.verification}",
+        ]
+    )
+
+
+def failure_log(job: JobStarted, event: JobFailed, steps: list[str]) -> str:
+    lines = [f"### {job.tool} failed: {event.code}", "", event.message, ""]
+    lines += [f"{n}. {step}" for n, step in enumerate(steps, 1)]
+    if event.log_tail:
+        lines += ["", "The end of the worker's log (untrusted text):", "", event.log_tail]
+    return "\n".join(lines)
+
+
+def job_log(session: Session, event: Event) -> str:
+    """The log of the phase that this event ends."""
+    match event:
+        case BaselineMeasured():
+            return profile_log(session, event.baseline)
+        case VariantCreated():
+            return optimize_log(event)
+        case VariantBenchmarked():
+            return benchmark_log(event.variant_id, event.comparison)
+        case VariantValidated():
+            return validation_log(session, event.variant_id, event.validation)
+        case PackageBuilt():
+            return package_log(event.package)
+    return event.kind

@@ -1,0 +1,119 @@
+"""BENCHMARK and VALIDATE: a variant against the baseline, in the same run and on the same samples."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+from mcp.types import CallToolResult
+from pydantic import Field
+
+from ..contract.steps import EXACT
+from ..engine.jobs import Benchmark, Task, Validate
+from ..state.guardrails import Request
+from ..state.session import BASELINE, Session
+from .answers import BenchmarkReply, ValidationReply
+from .road import Ctx, Plan, enter, identity, resolve, shop_of, work
+from .types import Iterations, SessionId, VariantId, WaitS
+
+SUSTAINED = "sustained_seconds is not built in this version. Leave it at 0."
+
+
+async def benchmark_variant(
+    session_id: SessionId,
+    variant_id: VariantId,
+    ctx: Ctx,
+    iterations: Iterations = 200,
+    sustained_seconds: Annotated[float, Field(ge=0, le=3600)] = 0,
+    wait_s: WaitS = None,
+) -> Annotated[CallToolResult, BenchmarkReply]:
+    """Measure a variant's speed, size and memory against the baseline: both in alternation in one run, under the
+    baseline's conditions. variant_id="baseline" compares the baseline with itself (the machine's noise)."""
+    shop = shop_of(ctx)
+    session = await enter(ctx, session_id, "benchmark_variant")
+    variant = resolve(session, variant_id)
+    arguments: dict[str, Any] = {"variant_id": variant, "iterations": iterations}
+
+    def task(session: Session, job_id: str) -> Task:
+        baseline, opened = session.baseline, session.opened
+        return Benchmark(
+            baseline_path=session.original.path,
+            variant_path=session.path_of(variant),
+            evaluation=opened.evaluation,
+            iterations=iterations,
+            threads=baseline.threads if baseline else 1,
+            batch_size=baseline.batch_size if baseline else 1,
+            stamp=shop.stamp(opened.target_device),
+            measurement_ids=(f"m-{job_id}-baseline", f"m-{job_id}-{variant}"),
+        )
+
+    request = Request(
+        "benchmark_variant",
+        variant_id=variant,
+        identity=identity("benchmark_variant", arguments),
+        arguments=arguments,
+    )
+    known = {"unavailable": SUSTAINED} if sustained_seconds else {}
+    return await work(ctx, session_id, Plan(request, task), wait_s, **known)
+
+
+async def validate_variant(
+    session_id: SessionId, variant_id: VariantId, ctx: Ctx, wait_s: WaitS = None
+) -> Annotated[CallToolResult, ValidationReply]:
+    """Measure a variant's accuracy on the whole evaluation set, sample by sample against the baseline. PASS, FAIL or
+    INCONCLUSIVE; anything but PASS stops everything until a person decides or the variant is reverted."""
+    session = await enter(ctx, session_id, "validate_variant")
+    variant = resolve(session, variant_id)
+    arguments: dict[str, Any] = {"variant_id": variant}
+
+    def task(session: Session, _job_id: str) -> Task:
+        opened, outcomes, baseline = session.opened, session.outcomes, session.baseline
+        if outcomes is None or baseline is None or baseline.accuracy is None:
+            raise LookupError("a baseline without outcomes")  # the guardrails have let nothing pass without
+        look = session.looks + (variant != BASELINE)
+        return Validate(
+            baseline_path=session.original.path,
+            baseline_outcomes=outcomes.path,
+            baseline_outcomes_sha256=outcomes.sha256,
+            baseline_accuracy=baseline.accuracy.value,
+            variant_path=session.path_of(variant),
+            evaluation=opened.evaluation,
+            data_digest=opened.data.digest,
+            tolerance=effective_tolerance(session),
+            tolerance_kind=opened.tolerance_kind,
+            evidence=opened.evidence,
+            exact=all(a.technique in EXACT for a in session.chain(variant)),
+            look_number=look,
+            alpha=look_alpha(max(1, look)),
+        )
+
+    request = Request(
+        "validate_variant",
+        variant_id=variant,
+        identity=identity("validate_variant", arguments),
+        arguments=arguments,
+    )
+
+    def already(session: Session) -> bool:
+        return variant in session.variants and session.variants[variant].validation is not None
+
+    def concerned(session: Session) -> dict[str, Any]:
+        made = session.variants.get(variant)
+        return {"sha256": made.artifact.sha256 if made else session.original.sha256}
+
+    return await work(ctx, session_id, Plan(request, task, concerned, already), wait_s)
+
+
+def look_alpha(number: int) -> float:
+    """The error that the k-th look may spend: 0.05 * 6 / (pi^2 k^2). All looks together spend at most 0.05, so looking
+    until something passes gains nothing."""
+    return 0.05 * 6 / (math.pi**2 * number**2)
+
+
+def effective_tolerance(session: Session) -> float:
+    """The session's tolerance; an absolute one is bounded by the policy's share of the baseline, unless a person
+    loosened it."""
+    opened, baseline = session.opened, session.baseline
+    if opened.tolerance_kind == "relative" or opened.loosened_by or baseline is None or baseline.accuracy is None:
+        return opened.accuracy_tolerance
+    return min(opened.accuracy_tolerance, opened.max_tolerance * abs(baseline.accuracy.value))

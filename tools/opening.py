@@ -1,0 +1,291 @@
+"""open_session: a model, a target, an evaluation set and a tolerance become a session, after a pre-flight."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import anyio
+from mcp.server.mcpserver import AcceptedElicitation, Elicit, ElicitationResult, Resolve
+from mcp.types import CallToolResult
+from pydantic import BaseModel, Field
+
+from ..contract.devices import DEVICES, Device
+from ..contract.evaluation import MEASURABLE, Evaluation
+from ..contract.refusals import Refusal
+from ..engine.executor import Failed
+from ..engine.jobs import Inspect, Inspected, JobSpec
+from ..engine.models import formats
+from ..engine.sandbox import capabilities
+from ..state.block import state_block, tolerance_text
+from ..state.events import FileIdentity, PreflightItem, SessionOpened
+from ..state.store import START
+from .answers import GUARDRAILS, OpenReply, Refused, refuse, result
+from .asking import client_name, why_not_asked
+from .log import preflight_log
+from .paths import readable
+from .road import REFUSALS_FROM_WORK, Ctx, in_thread, owner_of, shop_of
+from .workshop import Settings, Workshop
+
+LOAD_SECONDS = 30
+Tolerance = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class Loosening(BaseModel):
+    """The form that a person fills in."""
+
+    outcome: Literal["accept", "refuse"] = Field(description="Open the session with this looser bar?")
+    reason: str = Field(default="", max_length=500, description="Why (kept in the history)")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The files of a session, as real paths that may be read."""
+
+    model: Path
+    dataset: Path
+    calibration: Path | None
+
+
+def check_inputs(settings: Settings, model_path: str, evaluation: Evaluation, calibration_path: str | None) -> Inputs:
+    """The cheap checks, before anybody is asked and before anything is read.
+
+    Raises:
+        Refused: PATH_NOT_ALLOWED, BAD_FILE, UNTRUSTED_CODE, UNAVAILABLE.
+    """
+    model = readable(settings, model_path, "model")
+    dataset = readable(settings, evaluation.dataset_path, "evaluation set")
+    calibration = readable(settings, calibration_path, "calibration set") if calibration_path else None
+    for name in ("adapter", "metric_code"):
+        if getattr(evaluation, name):
+            _refuse_user_code(settings, name, getattr(evaluation, name))
+    _check_format(settings, model)
+    if evaluation.metric not in MEASURABLE:
+        measurable = ", ".join(sorted(MEASURABLE))
+        raise refuse("UNAVAILABLE", f"The metric {evaluation.metric!r} is not built in this version; {measurable} are.")
+    return Inputs(model, dataset, calibration)
+
+
+def _refuse_user_code(settings: Settings, name: str, given: str) -> None:
+    file = Path(given.rpartition(":")[0] or given).expanduser().resolve()
+    if file not in settings.user_code:
+        raise refuse(
+            "UNTRUSTED_CODE",
+            f"{name} names the file {file}, which the operator has not allowed to run (--allow-user-code FILE).",
+        )
+    raise refuse("UNAVAILABLE", f"{name}: user code does not run yet in this version. Use a built-in metric.")
+
+
+def _check_format(settings: Settings, model: Path) -> None:
+    sniffed = formats.sniff(model)
+    if sniffed.pickle and not settings.allow_pickle:
+        raise refuse(
+            "UNTRUSTED_CODE",
+            f"{model.name} is a pickle: opening it runs whatever code is in it. Export it to ONNX yourself, or have the "
+            "operator start the server with --allow-pickle.",
+        )
+    if sniffed.format not in ("onnx", "unknown"):
+        raise refuse(
+            "UNAVAILABLE",
+            f"{model.name} is a {sniffed.what}; this version opens ONNX alone. Export the model to ONNX first.",
+        )
+
+
+def loosening(settings: Settings, tolerance: float, kind: str, evidence: str) -> list[str]:
+    """How the asked bar is looser than the policy's; nothing where it is not."""
+    policy = settings.policy
+    loose: list[str] = []
+    if kind == "relative" and tolerance > policy.max_tolerance:
+        loose.append(f"a tolerance of {tolerance:.4g} relative instead of at most {policy.max_tolerance:.4g}")
+    if evidence == "point" and policy.evidence == "proven":
+        loose.append("the point estimate instead of proof (evidence='point')")
+    return loose
+
+
+async def ask_about_loosening(
+    model_path: str,
+    evaluation: Evaluation,
+    calibration_path: str | None,
+    accuracy_tolerance: float,
+    tolerance_kind: str,
+    evidence: str,
+    loader: str | None,
+    ctx: Ctx,
+) -> Loosening | Elicit[Loosening]:
+    """The question to a person before a session with a looser bar exists; nobody is asked for the policy's own."""
+    settings = shop_of(ctx).settings
+    if loader:
+        _refuse_user_code(settings, "loader", loader)
+    inputs = check_inputs(settings, model_path, evaluation, calibration_path)
+    loose = loosening(settings, accuracy_tolerance, tolerance_kind, evidence)
+    if not loose:
+        return Loosening(outcome="accept")
+    if because := why_not_asked(ctx):
+        raise refuse(
+            "HUMAN_UNAVAILABLE",
+            f"This session asks for {' and for '.join(loose)}. Only a person loosens the bar, and {because}. Open it with "
+            "the policy's bar (leave accuracy_tolerance and evidence out), or tell the operator of --policy FILE.",
+            missing=["a person's consent"],
+        )
+    return Elicit(
+        f"An agent wants to optimize {inputs.model.name} with a looser bar than the policy's (at most "
+        f"{settings.policy.max_tolerance:.2%} relative drop, proven): {'; '.join(loose)}. Allow it for this session?",
+        Loosening,
+    )
+
+
+async def open_session(
+    model_path: str,
+    target_device: Device,
+    evaluation: Evaluation,
+    ctx: Ctx,
+    consent: Annotated[ElicitationResult[Loosening], Resolve(ask_about_loosening)],
+    calibration_path: str | None = None,
+    accuracy_tolerance: Tolerance = 0.02,
+    tolerance_kind: Literal["relative", "absolute"] = "relative",
+    evidence: Literal["proven", "point"] = "proven",
+    latency_target_ms: Annotated[float, Field(gt=0)] | None = None,
+    model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None,
+    loader: str | None = None,
+) -> Annotated[CallToolResult, OpenReply]:
+    """Open an optimization session on a trained model; start here. Checks the files and loads the model once. Next:
+    profile_model. Keep session_id: every other tool needs it. calibration_path is needed for INT8."""
+    shop = shop_of(ctx)
+    loosened_by = _consent(ctx, consent, loosening(shop.settings, accuracy_tolerance, tolerance_kind, evidence))
+    inputs = check_inputs(shop.settings, model_path, evaluation, calibration_path)
+    seen = await _inspect(shop, inputs, evaluation)
+    files = await in_thread(shop, _identities, shop, [str(inputs.model), *seen.model_files])
+    name = model_name or _safe_name(inputs.model)
+    calibration = seen.calibration
+    opened = SessionOpened(
+        session_id=f"s_{secrets.token_hex(16)}",
+        owner=owner_of(ctx),
+        model_name=name,
+        source_format=seen.model.format,
+        target_device=target_device,
+        files=files,
+        model=seen.model,
+        evaluation=evaluation.model_copy(
+            update={"dataset_path": str(inputs.dataset), "preprocessing": seen.preprocessing}
+        ),
+        evaluation_digest=await in_thread(shop, shop.fingerprints.path, inputs.dataset),
+        data=seen.evaluation,
+        calibration_path=str(inputs.calibration) if inputs.calibration else None,
+        calibration_digest=await in_thread(shop, shop.fingerprints.path, inputs.calibration)
+        if inputs.calibration
+        else None,
+        calibration=calibration,
+        accuracy_tolerance=accuracy_tolerance,
+        tolerance_kind=tolerance_kind,
+        max_tolerance=shop.settings.policy.max_tolerance,
+        evidence=evidence,
+        latency_target_ms=latency_target_ms,
+        preflight=[],
+        loosened_by=loosened_by,
+    )
+    opened = opened.model_copy(update={"preflight": preflight(shop, opened, seen)})
+    shop.record(opened.session_id, START, opened)
+    session, _ = shop.load(opened.session_id)
+    reply = OpenReply(
+        state=state_block(session), session_id=opened.session_id, preflight=opened.preflight, model=_short(seen.model)
+    )
+    return result(reply, f"**session_id**: {opened.session_id}\n\n{preflight_log(opened)}")
+
+
+def _consent(ctx: Ctx, consent: ElicitationResult[Loosening], loose: list[str]) -> str | None:
+    if not loose:
+        return None
+    if isinstance(consent, AcceptedElicitation) and consent.data.outcome == "accept":
+        return f"a person, accepted through {client_name(ctx)}"
+    raise refuse(
+        "HUMAN_DECLINED",
+        "The person did not agree to a looser bar. Open the session with the policy's bar: leave accuracy_tolerance and "
+        "evidence out.",
+    )
+
+
+async def _inspect(shop: Workshop, inputs: Inputs, evaluation: Evaluation) -> Inspected:
+    """What a worker says of the files.
+
+    Raises:
+        Refused: BAD_FILE and its like.
+    """
+    name = f"i-{secrets.token_hex(8)}"
+    folder = shop.settings.workspace / "inspections" / name
+    task = Inspect(
+        model_path=str(inputs.model),
+        evaluation=evaluation.model_copy(update={"dataset_path": str(inputs.dataset)}),
+        calibration_path=str(inputs.calibration) if inputs.calibration else None,
+        roots=[str(root.resolve()) for root in shop.settings.readable],
+        load_seconds=LOAD_SECONDS,
+    )
+    spec = JobSpec(job_id=name, task=task, memory_mb=shop.settings.job_memory_mb, timeout_s=600)
+    try:
+        await in_thread(shop, shop.executor.submit, folder, spec)
+        while shop.executor.poll(folder).state != "over":
+            await anyio.sleep(0.02)
+        outcome = await in_thread(shop, shop.executor.collect, folder)
+    except OSError as error:
+        raise refuse(
+            "DISK_SPACE", f"The files could not be inspected ({error}). Free some space, then call again."
+        ) from error
+    finally:
+        shop.executor.cancel(folder)
+        await in_thread(shop, shutil.rmtree, folder, True)
+    if isinstance(outcome, Failed):
+        problem = outcome.problem
+        code: Any = problem.code if problem.code in REFUSALS_FROM_WORK else "BAD_FILE"
+        raise Refused(
+            Refusal(code=code, guardrail=GUARDRAILS[code], message=problem.message[:1500], missing=problem.missing[:10])
+        )
+    if not isinstance(outcome.result, Inspected):
+        raise TypeError(f"an inspection answered {outcome.result.kind}")
+    return outcome.result
+
+
+def _identities(shop: Workshop, paths: list[str]) -> list[FileIdentity]:
+    unique = dict.fromkeys(str(Path(p).resolve()) for p in paths)
+    return [FileIdentity(path=p, sha256=shop.fingerprints.file(Path(p)), bytes=Path(p).stat().st_size) for p in unique]
+
+
+def _safe_name(model: Path) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "_", model.stem)[:64] or "model"
+
+
+def _short(model: Any) -> Any:
+    """The model's facts without the tail of its operators, so that an answer stays small."""
+    common = dict(sorted(model.operators.items(), key=lambda kv: -kv[1])[:12])
+    return model.model_copy(update={"operators": common, "inputs": model.inputs[:8], "outputs": model.outputs[:8]})
+
+
+def preflight(shop: Workshop, opened: SessionOpened, seen: Inspected) -> list[PreflightItem]:
+    """The seeds' checklist, and whether the sandbox holds."""
+    data, load = opened.data, seen.model.load_seconds
+    size = sum(f.bytes for f in opened.files)
+    free = shop.disk_free_mb()
+    loaded = (
+        f"loads in {load:.2f} s" if load is not None else f"takes over {LOAD_SECONDS} s to load: profile_model will"
+    )
+    target = opened.latency_target_ms
+    calibration = opened.calibration
+    abi = capabilities()["landlock"]
+
+    def item(text: str, ok: bool, detail: str, required: bool = True) -> PreflightItem:
+        return PreflightItem(item=text, ok=ok, required=required, detail=detail)
+
+    return [
+        item("Source model file exists and is loadable", True, f"{opened.files[0].path} ({size / 2**20:.2f} MB), {loaded}"),
+        item("Model framework identified", True, f"{seen.model.framework}, {seen.model.format}, opset {seen.model.opset}"),
+        item("Target device identified", True, f"{opened.target_device}: {DEVICES[opened.target_device].runs}; {shop.stamp(opened.target_device).label}"),
+        item("Test dataset available", True, f"{data.samples} samples, {data.classes or 'no'} classes"),
+        item("Accuracy metric defined", True, opened.evaluation.metric),
+        item("Accuracy tolerance defined", True, f"{tolerance_text(opened.accuracy_tolerance, opened.tolerance_kind)}, {opened.evidence}"),
+        item("Latency target defined", target is not None, f"{target} ms" if target else "none given", False),
+        item("Calibration dataset available", calibration is not None, f"{calibration.samples} samples" if calibration else "none: INT8 with calibration will be refused", False),
+        item("Disk space sufficient", free > 64 + 4 * size / 2**20, f"{free:.0f} MB free in the workspace"),
+        item("Workers are sandboxed", bool(abi), f"Landlock ABI {abi}" if abi else "no Landlock in this kernel: only fingerprints protect the original", False),
+    ]  # fmt: skip

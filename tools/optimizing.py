@@ -1,0 +1,90 @@
+"""OPTIMIZE: optimize_model applies one technique; analyze_sensitivity ranks layers."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from mcp.types import CallToolResult
+
+from ..contract.steps import NEEDS_CALIBRATION, Step
+from ..engine.jobs import Optimize, Task
+from ..state.guardrails import Request
+from ..state.session import Session
+from .answers import SensitivityReply, VariantReply
+from .road import Ctx, Plan, enter, identity, resolve, work
+from .types import SessionId, VariantId, WaitS
+
+# How precise the file of each technique says it is; simplify and graph_optimize keep what they were given.
+_PRECISION = {"float16": "fp16", "int8_dynamic": "int8", "int8_static": "int8"}
+
+NO_SENSITIVITY = (
+    "Layer sensitivity is not built in this version. Name layers to keep in float yourself: int8_static with "
+    "keep_float=[node names]."
+)
+
+
+async def optimize_model(
+    session_id: SessionId,
+    step: Step,
+    ctx: Ctx,
+    parent: VariantId = "best",
+    wait_s: WaitS = None,
+) -> Annotated[CallToolResult, VariantReply]:
+    """Apply ONE technique to the baseline or to a kept variant; makes a new file, never touches the original. Then
+    benchmark_variant and validate_variant it before the next step."""
+    session = await enter(ctx, session_id, "optimize_model")
+    base = resolve(session, parent)
+    arguments = {"step": step.model_dump(mode="json"), "parent": base}
+
+    def task(session: Session, _job_id: str) -> Task:
+        opened = session.opened
+        return Optimize(
+            parent_path=session.path_of(base),
+            step=step,
+            file_stem=file_stem(session, base, step),
+            evaluation=opened.evaluation,
+            calibration_path=opened.calibration_path if step.technique in NEEDS_CALIBRATION else None,
+        )
+
+    request = Request(
+        "optimize_model",
+        variant_id=base,
+        step=step,
+        identity=identity("optimize_model", arguments),
+        arguments=arguments,
+    )
+    return await work(ctx, session_id, Plan(request, task), wait_s)
+
+
+def file_stem(session: Session, parent: str, step: Step) -> str:
+    """`{model}_{optimization}_{precision}`: the original's name, every technique applied, the precision."""
+    chain = session.chain(parent)
+    model = re.sub(r"[^A-Za-z0-9._-]", "_", Path(session.original.path).stem)[:64]
+    inherited = chain[-1].precision if chain else "fp32"
+    techniques = "-".join([*(a.technique for a in chain), step.technique])
+    return f"{model}_{techniques}_{_PRECISION.get(step.technique, inherited)}"
+
+
+async def analyze_sensitivity(
+    session_id: SessionId,
+    ctx: Ctx,
+    parent: VariantId = "best",
+    method: Literal["auto"] = "auto",
+    wait_s: WaitS = None,
+) -> Annotated[CallToolResult, SensitivityReply]:
+    """Rank layers by what quantizing each alone costs. Not built in this version: answers UNAVAILABLE."""
+    session = await enter(ctx, session_id, "analyze_sensitivity")
+    arguments: dict[str, Any] = {"parent": parent, "method": method}
+    request = Request(
+        "analyze_sensitivity",
+        variant_id=resolve(session, parent),
+        identity=identity("analyze_sensitivity", arguments),
+        arguments=arguments,
+    )
+
+    def task(_session: Session, _job_id: str) -> Task:
+        raise LookupError("no job analyzes sensitivity")
+
+    return await work(ctx, session_id, Plan(request, task), wait_s, unavailable=NO_SENSITIVITY)

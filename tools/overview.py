@@ -1,0 +1,95 @@
+"""list_sessions and get_state: what there is, and how far it has got."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from mcp.types import CallToolResult
+from pydantic import Field
+
+from ..contract.text import untrusted
+from ..state.block import completion, state_block
+from ..state.events import CallRefused, DecisionMade, JobFailed, JobStarted, VariantBenchmarked, VariantValidated
+from ..state.store import HistoryEdited, Recorded
+from .answers import HistoryLine, SessionLine, SessionsReply, StateReply, result
+from .facts import original_intact
+from .log import table
+from .road import Ctx, enter, owner_of, shop_of
+from .types import SessionId
+
+RECENT = 12
+LISTED_VARIANTS = 12
+
+
+async def list_sessions(
+    ctx: Ctx, limit: Annotated[int, Field(ge=1, le=50)] = 20
+) -> Annotated[CallToolResult, SessionsReply]:
+    """List your sessions, newest first, to resume one."""
+    shop, owner = shop_of(ctx), owner_of(ctx)
+    lines: list[SessionLine] = []
+    damaged: list[str] = []
+    for session_id in shop.store.session_ids(limit * 10):
+        try:
+            session, _ = shop.load(session_id)
+        except HistoryEdited as error:
+            damaged.append(str(error))
+            continue
+        if session.opened.owner == owner and len(lines) < limit:
+            block = state_block(session)
+            lines.append(
+                SessionLine(
+                    session_id=session_id,
+                    model_name=block.model_name,
+                    target_device=block.target_device,
+                    phase=block.phase,
+                    opened_at=session.history[0].at,
+                    next_action=block.next_action,
+                )
+            )
+    rows = [[s.session_id, s.model_name, s.phase, s.next_action] for s in lines]
+    log = table(["Session", "Model", "Phase", "Next"], rows) if rows else "No sessions yet. Call open_session."
+    return result(SessionsReply(sessions=lines, message="; ".join(damaged) or None), "\n".join([log, *damaged]))
+
+
+async def get_state(session_id: SessionId, ctx: Ctx) -> Annotated[CallToolResult, StateReply]:
+    """Read a session: state block, variants, completion criteria, recent history. Call it when you have lost the thread."""
+    shop = shop_of(ctx)
+    session = await enter(ctx, session_id, "get_state")
+    criteria = completion(session, original_intact=original_intact(shop, session))
+    variants = session.all_variants()
+    shown = [variants[0], *variants[1:][-LISTED_VARIANTS:]]
+    history = [history_line(r) for r in session.history[-RECENT:]]
+    reply = StateReply(state=state_block(session), variants=shown, completion=criteria, history=history)
+    rows = [[v.variant_id, v.parent_id or "-", v.technique, v.precision, str(v.size_bytes), v.status] for v in shown]
+    log = "\n".join(
+        [
+            table(["Variant", "Parent", "Technique", "Precision", "Bytes", "Status"], rows),
+            "",
+            *(f"- [{'x' if c.met else ' '}] {c.criterion}" for c in criteria),
+        ]
+    )
+    return result(reply, log)
+
+
+def history_line(recorded: Recorded) -> HistoryLine:
+    """One event in a few words."""
+    event = recorded.event
+    detail: Any = getattr(event, "variant_id", None) or getattr(event, "job_id", "")
+    match event:
+        case CallRefused():
+            detail = f"{event.tool} refused: {event.code}"
+        case JobStarted():
+            detail = f"{event.tool} as {event.job_id}"
+        case JobFailed():
+            detail = f"{event.job_id}: {event.code}"
+        case DecisionMade():
+            detail = f"{event.variant_id} {event.outcome} by {event.decided_by}"
+        case VariantBenchmarked():
+            detail = (
+                f"{event.variant_id}: speedup {event.comparison.speedup.value:.3f}, {event.comparison.speedup.verdict}"
+            )
+        case VariantValidated():
+            detail = f"{event.variant_id}: {event.validation.status}, drop {event.validation.relative_drop:+.2%}"
+        case _:
+            pass
+    return HistoryLine(seq=recorded.seq, at=recorded.at, event=event.kind, detail=untrusted(str(detail), 160))

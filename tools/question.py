@@ -1,0 +1,42 @@
+"""The question that a person answers: the server's own numbers, and nothing that an agent wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..state.session import Session
+
+MB = 2**20
+
+
+def question(session: Session, variant_id: str) -> str:
+    """What a person needs in order to decide on a FAIL or INCONCLUSIVE variant. A pure function of the session."""
+    record, opened = session.variants[variant_id], session.opened
+    made, v, c = record.artifact, record.validation, record.comparison
+    lines = [
+        f"May {variant_id} of {opened.model_name} ({made.technique}, {made.precision}) be kept although it is "
+        f"{record.status}?"
+    ]
+    if v:
+        low, high = v.ci95_relative_drop
+        lines += [
+            f"Accuracy ({v.metric}, {v.samples} samples): {v.baseline:.4f} -> {v.optimized:.4f}, a relative drop of "
+            f"{v.relative_drop:.2%} (95 % interval {low:.2%} to {high:.2%}); agreed tolerance {v.tolerance}.",
+        ]
+        if v.changed_decisions is not None:
+            lines.append(f"{v.changed_decisions} of {v.samples} decisions change.")
+        if v.more_samples_needed:
+            lines.append(f"About {v.more_samples_needed} more labelled samples would settle it.")
+    if c:
+        low, high = c.speedup.ci95
+        lines.append(
+            f"Speed: {c.speedup.value:.2f} times the baseline's (95 % interval {low:.2f} to {high:.2f}), "
+            f"{c.baseline.latency_ms.mean:.3f} -> {c.variant.latency_ms.mean:.3f} ms; size "
+            f"{c.baseline.file_size_bytes / MB:.2f} -> {c.variant.file_size_bytes / MB:.2f} MB. {c.variant.label}."
+        )
+    asked = sum(r.asked for other, r in session.variants.items() if other != variant_id)
+    earlier = f" You were asked {asked} times before in this session." if asked else ""
+    closed = f" This question was closed unanswered {record.closed} times." if record.closed else ""
+    lines.append(f"File {Path(made.path).name}, sha256 {made.sha256[:16]}.{earlier}{closed}")
+    lines.append("revert is final for this file: the agent cannot ask about it again.")
+    return "\n".join(lines)

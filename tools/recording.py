@@ -1,0 +1,158 @@
+"""What the end of a job adds to a session's history. Any server may find a job over; the store takes one end of each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..contract.measures import Artifact
+from ..engine import jobs
+from ..engine.executor import Done, Failed, NotStarted
+from ..state.events import (
+    BaselineMeasured,
+    DecisionMade,
+    Event,
+    FileIdentity,
+    JobFailed,
+    JobStarted,
+    PackageBuilt,
+    VariantBenchmarked,
+    VariantCreated,
+    VariantValidated,
+)
+from ..state.session import Session
+from ..state.store import Conflict
+from .delivery import DeliveryFailed, deliver
+from .workshop import Workshop
+
+
+def reconcile(shop: Workshop, session_id: str, *, reading: bool = False) -> Session:
+    """Records the end of every job of this session that is over, and restarts what nobody is working on.
+
+    Raises:
+        NotStarted: a job could not be restarted. Not while `reading`: what is recorded can be read all the same, and
+            the next call that waits for the job tries again.
+    """
+    while True:
+        session, tip = shop.load(session_id)
+        over = None
+        for job in session.running:
+            folder = shop.job_folder(session_id, job.job_id)
+            view = shop.executor.poll(folder)
+            if view.state == "over":
+                over = job
+                break
+            if view.state in ("absent", "waiting"):
+                try:
+                    shop.executor.submit(folder, jobs.JobSpec.model_validate(job.spec))
+                except NotStarted:
+                    if not reading:
+                        raise
+        if over is None:
+            return session
+        try:
+            shop.record(session_id, tip, *_events(shop, session, over))
+        except Conflict:
+            continue
+
+
+def _events(shop: Workshop, session: Session, job: JobStarted) -> list[Event]:
+    outcome = shop.executor.collect(shop.job_folder(session.session_id, job.job_id))
+    if isinstance(outcome, Failed):
+        problem = outcome.problem
+        return [
+            JobFailed(
+                job_id=job.job_id,
+                code=problem.code,
+                message=problem.message[:2000],
+                missing=problem.missing[:20],
+                log_tail=outcome.log_tail,
+            )
+        ]
+    try:
+        return _ends(shop, session, job, outcome)
+    except DeliveryFailed as error:
+        return [JobFailed(job_id=job.job_id, code=error.code, message=str(error))]
+    except OSError as error:
+        message = f"The job's result could not be taken over ({error}). Call again; if it stays so, check the disk."
+        return [JobFailed(job_id=job.job_id, code="RESULT_UNREADABLE", message=message)]
+
+
+def _ends(shop: Workshop, session: Session, job: JobStarted, done: Done) -> list[Event]:
+    spec = jobs.JobSpec.model_validate(job.spec)
+    task, answer, files = spec.task, done.result, done.files
+    match task, answer:
+        case jobs.Profile(), jobs.Profiled():
+            path = files / Path(answer.outcomes).name
+            # A worker says what it measured; where and under which id is the server's to say.
+            baseline = answer.baseline.model_copy(
+                update={**task.stamp.model_dump(), "measurement_id": task.measurement_id}
+            )
+            outcomes = FileIdentity(path=str(path), sha256=shop.fingerprints.file(path), bytes=path.stat().st_size)
+            return [
+                BaselineMeasured(
+                    job_id=job.job_id,
+                    baseline=baseline,
+                    outcomes=outcomes,
+                    bottleneck=answer.bottleneck[:300],
+                    request=job.request,
+                )
+            ]
+        case jobs.Optimize(), jobs.Optimized():
+            path = files / Path(answer.file.name).name
+            artifact = Artifact(
+                variant_id=job.variant_id or "",
+                parent_id=job.arguments["parent"],
+                technique=task.step.technique,
+                parameters=task.step.model_dump(exclude={"technique"}) | answer.parameters,
+                path=str(path),
+                format=answer.format,
+                precision=answer.precision,
+                size_bytes=path.stat().st_size,
+                sha256=shop.fingerprints.file(path),
+                notes=answer.notes[:10],
+            )
+            return [VariantCreated(job_id=job.job_id, artifact=artifact, changed=answer.changed)]
+        case jobs.Benchmark(), jobs.Benchmarked():
+            stamp, (first, second) = task.stamp.model_dump(), task.measurement_ids
+            comparison = answer.comparison.model_copy(
+                update={
+                    "baseline": answer.comparison.baseline.model_copy(update={**stamp, "measurement_id": first}),
+                    "variant": answer.comparison.variant.model_copy(update={**stamp, "measurement_id": second}),
+                }
+            )
+            return [VariantBenchmarked(job_id=job.job_id, variant_id=job.variant_id or "", comparison=comparison)]
+        case jobs.Validate(), jobs.Validated():
+            return [
+                VariantValidated(
+                    job_id=job.job_id,
+                    variant_id=job.variant_id or "",
+                    variant_sha256=job.arguments["sha256"],
+                    validation=answer.validation,
+                )
+            ]
+        case jobs.BuildPackage(), jobs.Packaged():
+            return _packaged(session, job, answer, files)
+    message = f"The worker answered {answer.kind!r} to a {task.kind!r} job. Please report this."
+    return [JobFailed(job_id=job.job_id, code="BAD_ANSWER", message=message)]
+
+
+def _packaged(session: Session, job: JobStarted, answer: jobs.Packaged, files: Path) -> list[Event]:
+    if not answer.verified:
+        message = f"The package did not verify: {answer.verification}. Nothing was delivered."
+        return [JobFailed(job_id=job.job_id, code="PACKAGE_NOT_VERIFIED", message=message)]
+    variant_id = job.variant_id or ""
+    package = deliver(files / "package", Path(job.arguments["output"]), answer)
+    record = session.variants[variant_id]
+    kept: list[Event] = []
+    if record.decision is None:
+        kept = [
+            DecisionMade(
+                variant_id=variant_id,
+                variant_sha256=record.artifact.sha256,
+                outcome="keep",
+                by_person=False,
+                decided_by="agent, by packaging a PASS",
+                reason="packaged",
+            )
+        ]
+    return [*kept, PackageBuilt(job_id=job.job_id, variant_id=variant_id, package=package)]

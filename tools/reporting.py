@@ -1,0 +1,216 @@
+"""render_report: the summary and the trade-off table, as the seeds template them, from recorded measurements alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from mcp.types import CallToolResult
+
+from ..contract.measures import Measurement
+from ..contract.refusals import NextCall, Refusal
+from ..state.block import state_block
+from ..state.events import ReportRendered
+from ..state.session import BASELINE, Session, VariantRecord
+from ..state.store import Conflict
+from .answers import ReportReply, result
+from .log import MB, table
+from .road import Ctx, enter, in_thread, note_refusal, shop_of
+from .types import SessionId
+from .workshop import Workshop
+
+Kind = Literal["summary", "tradeoff"]
+SHOWN = 14
+
+
+async def render_report(
+    session_id: SessionId, ctx: Ctx, kind: Kind = "tradeoff"
+) -> Annotated[CallToolResult, ReportReply]:
+    """Render the trade-off table or the summary report from recorded measurements. Show it to the user."""
+    shop = shop_of(ctx)
+    session = await enter(ctx, session_id, "render_report")
+    if session.baseline is None:
+        raise note_refusal(shop, session, "render_report", _no_baseline(session))
+    markdown = tradeoff(session) if kind == "tradeoff" else summary(session)
+    session, path = await in_thread(shop, _write, shop, session, kind, markdown)
+    return result(ReportReply(state=state_block(session), markdown=markdown, files=[str(path)]), markdown)
+
+
+def _no_baseline(session: Session) -> Refusal:
+    call = NextCall(tool="profile_model", arguments={"session_id": session.session_id}, why="measures the baseline")
+    return Refusal(
+        code="BASELINE_REQUIRED",
+        guardrail="Baseline before optimization",
+        message="There is nothing to report: the baseline is not measured.",
+        missing=["baseline"],
+        next_calls=[call],
+    )
+
+
+def _write(shop: Workshop, session: Session, kind: Kind, markdown: str) -> tuple[Session, Path]:
+    folder = shop.folder(session.session_id) / "reports"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{kind}.md"
+    partial = path.with_suffix(".part")
+    partial.write_text(markdown, encoding="utf-8")
+    partial.replace(path)
+    while True:
+        _, tip = shop.load(session.session_id)
+        try:
+            return shop.record(session.session_id, tip, ReportRendered(report=kind)), path
+        except Conflict:
+            continue
+
+
+def _title(record: VariantRecord) -> str:
+    made = record.artifact
+    per_tensor = made.technique == "int8_static" and made.parameters.get("per_channel") is False
+    return f"{made.variant_id} {made.technique}{' per-tensor' if per_tensor else ''} ({record.status})"
+
+
+def _row(record: VariantRecord) -> list[str]:
+    made, c, v = record.artifact, record.comparison, record.validation
+    size = f"{made.size_bytes / MB:.2f}"
+    latency = f"{c.variant.latency_ms.mean:.3f}" if c else "not measured"
+    accuracy = f"{v.optimized:.4f}" if v else "not measured"
+    speedup = f"{c.speedup.value:.2f}x ({c.speedup.verdict})" if c else "-"
+    drop = f"{-v.relative_drop:+.2%} ({v.status})" if v else "-"
+    return [_title(record), made.format.upper(), made.precision.upper(), size, latency, accuracy, speedup, drop]
+
+
+def tradeoff(session: Session) -> str:
+    """The trade-off table: one row a variant, and the recommendation."""
+    opened, baseline = session.opened, session.baseline
+    rows = [_baseline_row(session, baseline)] if baseline else []
+    records = list(session.variants.values())
+    rows += [_row(r) for r in records[-SHOWN:]]
+    left_out = (
+        [f"({len(records) - SHOWN} earlier variants are in the session's events.)"] if len(records) > SHOWN else []
+    )
+    header = ["Variant", "Format", "Precision", "Size (MB)", "Latency (ms)", "Accuracy", "Speedup", "Acc. Delta"]
+    where = baseline.label if baseline else ""
+    return "\n".join(
+        [
+            f"## Optimization Tradeoff Analysis: {opened.model_name}",
+            "",
+            table(header, rows),
+            *left_out,
+            "",
+            f"{where}: {baseline.device if baseline else ''}. Each speedup is from its own run, both models in alternation; "
+            f"Acc. Delta is relative to the baseline's {opened.evaluation.metric} on {opened.data.samples} samples.",
+            "",
+            f"**Recommendation**: {recommendation(session)}",
+        ]
+    )
+
+
+def _baseline_row(session: Session, baseline: Measurement) -> list[str]:
+    accuracy = f"{baseline.accuracy.value:.4f}" if baseline.accuracy else "not measured"
+    size, latency = f"{baseline.file_size_bytes / MB:.2f}", f"{baseline.latency_ms.mean:.3f}"
+    return ["Baseline", session.opened.source_format.upper(), "original", size, latency, accuracy, "1.0x", "0.0%"]
+
+
+def recommendation(session: Session) -> str:
+    """One sentence on the best kept variant; who accepted a loss is said."""
+    best = session.best
+    if best == BASELINE:
+        return "no variant has been kept; the original stands."
+    record = session.variants[best]
+    c, v, d = record.comparison, record.validation, record.decision
+    if c is None or v is None:
+        return f"{best} is kept."
+    low, high = c.speedup.ci95
+    loss = f"{max(0.0, v.relative_drop):.2%} accuracy loss ({v.status}; {v.method})"
+    person = f" Kept by {d.decided_by}." if d and d.by_person else ""
+    pace = f"provides {c.speedup.value:.2f}x speedup (95 % interval {low:.2f} to {high:.2f})"
+    if c.speedup.verdict != "faster":
+        pace = f"is not faster (speedup {c.speedup.value:.2f}, {c.speedup.verdict}) but {c.compression:.2f}x smaller"
+    return f"{best} {pace} with {loss}, {c.variant.label}.{person}"
+
+
+def summary(session: Session) -> str:
+    """The summary report on the best kept variant."""
+    opened, baseline, best = session.opened, session.baseline, session.best
+    chain = session.chain(best)
+    pipeline = " -> ".join(a.technique for a in chain) or "none"
+    parts = [
+        f"## Model Optimization Report: {opened.model_name}",
+        "",
+        f"**Source**: {opened.model.framework} {opened.source_format} ({sum(f.bytes for f in opened.files) / MB:.2f} MB)",
+        f"**Target Device**: {opened.target_device}",
+        f"**Optimization Pipeline**: {pipeline}",
+        f"**Date**: {session.history[-1].at[:10]}",
+        f"**Measured**: {baseline.label if baseline else ''}, {baseline.device if baseline else ''}",
+        "",
+        "### Baseline vs Optimized",
+        "",
+        _comparison_table(session),
+        "",
+        "### Optimization Steps Applied",
+        "",
+        _steps_table(session),
+        "",
+        "### Verdict",
+        "",
+        _verdict(session),
+        "",
+        "### Deployment Artifact",
+        "",
+        *_artifact(session),
+    ]
+    return "\n".join(parts)
+
+
+def _comparison_table(session: Session) -> str:
+    record = session.variants.get(session.best)
+    if record is None or record.comparison is None or record.validation is None:
+        return "No variant has been kept."
+    c, v = record.comparison, record.validation
+    b, o = c.baseline, c.variant
+    gain = c.speedup.value
+    rows = [
+        ["File Size", f"{b.file_size_bytes / MB:.2f} MB", f"{o.file_size_bytes / MB:.2f} MB", f"{c.compression:.2f}x compression"],
+        ["Latency (mean)", f"{b.latency_ms.mean:.3f} ms", f"{o.latency_ms.mean:.3f} ms", f"{gain:.2f}x, {c.speedup.verdict}"],
+        ["Latency (P95)", f"{b.latency_ms.p95:.3f} ms", f"{o.latency_ms.p95:.3f} ms", f"{b.latency_ms.p95 / o.latency_ms.p95:.2f}x"],
+        ["Memory (peak)", f"{b.peak_memory_mb:.1f} MB", f"{o.peak_memory_mb:.1f} MB", f"{c.memory_ratio:.2f}x smaller"],
+        [f"Accuracy ({v.metric})", f"{v.baseline:.4f}", f"{v.optimized:.4f}", f"{-v.delta:+.4f} ({v.status})"],
+        ["Throughput", f"{b.throughput_per_s:.1f}/s", f"{o.throughput_per_s:.1f}/s", f"{o.throughput_per_s / b.throughput_per_s:.2f}x"],
+    ]  # fmt: skip
+    return table(["Metric", "Baseline", "Optimized", "Change"], rows)
+
+
+def _steps_table(session: Session) -> str:
+    rows: list[list[str]] = []
+    for number, made in enumerate(session.chain(session.best), 1):
+        record = session.variants[made.variant_id]
+        parent = Path(session.path_of(made.parent_id or BASELINE)).name
+        latency = f"{record.comparison.variant.latency_ms.mean:.3f} ms" if record.comparison else "-"
+        accuracy = f"{record.validation.optimized:.4f}" if record.validation else "-"
+        size = f"{made.size_bytes / MB:.2f} MB"
+        rows.append([f"{number}. {made.technique}", parent, Path(made.path).name, size, latency, accuracy])
+    return table(["Step", "Input", "Output", "Size", "Latency", "Accuracy"], rows) if rows else "None."
+
+
+def _verdict(session: Session) -> str:
+    record = session.variants.get(session.best)
+    if record is None or record.validation is None or record.comparison is None:
+        return "No variant has been kept; the original stands."
+    v, c = record.validation, record.comparison
+    inside = {"PASS": "within", "FAIL": "outside", "INCONCLUSIVE": "not proven within"}[v.status]
+    person = f" Accepted by {record.decision.decided_by}." if record.decision and record.decision.by_person else ""
+    return (
+        f"{v.status}: the relative accuracy drop of {v.relative_drop:+.2%} is {inside} the {v.tolerance} tolerance "
+        f"({v.method}).{person} Speedup: {c.speedup.value:.2f}x ({c.speedup.verdict}). Compression: {c.compression:.2f}x."
+    )
+
+
+def _artifact(session: Session) -> list[str]:
+    package = session.packages.get(session.best)
+    if package is None:
+        return ["Not packaged yet: package_variant."]
+    model = next((f.name for f in package.files if f.name.endswith(".onnx")), "")
+    return [
+        f"- Model file: {package.path}/{model}",
+        f"- Metadata: {package.path}/metadata.json",
+        f"- Preprocessing config: {package.path}/preprocessing.json",
+    ]
