@@ -15,13 +15,14 @@ from mcp.server.auth.settings import AuthSettings
 from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import Context, MCPServer, RequestStateSecurity
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
+from mcp.types import CallToolResult, InputRequiredResult, Tool, ToolAnnotations
 from pydantic import ValidationError
 
 from .. import __version__
 from ..contract.refusals import Refusal
 from ..contract.text import untrusted
-from ..engine.executor import LocalExecutor, NotStarted
+from ..engine.executor.base import NotStarted
+from ..engine.executor.local import LocalExecutor
 from ..state.store import HistoryEdited, Store, StoreFull
 from ..tools.answers import Refused, Reply, refuse, refused, result
 from ..tools.deciding import decide_variant
@@ -57,8 +58,7 @@ _ADD = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_
 _AGAIN = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
 _END = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False)
 
-Tool = Callable[..., Awaitable[CallToolResult]]
-TOOLS: tuple[tuple[Tool, ToolAnnotations], ...] = (
+TOOLS: tuple[tuple[Callable[..., Awaitable[CallToolResult]], ToolAnnotations], ...] = (
     (open_session, _ADD),
     (list_sessions, _READ),
     (get_state, _READ),
@@ -93,6 +93,18 @@ class EdgeoptServer(MCPServer[Workshop]):
                 return _broken(name)
             return refused(found.refusal, found.state)
 
+    async def list_tools(self) -> list[Tool]:
+        """The tools, without the titles that the schema generator makes of names: they say nothing and cost tokens."""
+        return [
+            tool.model_copy(
+                update={
+                    "input_schema": _untitled(tool.input_schema),
+                    "output_schema": _untitled(tool.output_schema, describe=False),
+                }
+            )
+            for tool in await super().list_tools()
+        ]
+
     def _no_unknown(self, name: str, arguments: dict[str, Any]) -> None:
         """The SDK drops unknown arguments silently; a forged or misspelt one must be heard of."""
         schema = self._tool_input_schema(name)
@@ -106,6 +118,23 @@ class EdgeoptServer(MCPServer[Workshop]):
                 f"{name} has no argument {', '.join(unknown[:5])}. It takes: {', '.join(known)}.",
                 missing=[f"remove {a}" for a in unknown[:5]],
             )
+
+
+def _untitled(schema: Any, *, describe: bool = True) -> Any:
+    """A JSON schema without generated titles, and without descriptions where nobody reads them."""
+    if isinstance(schema, list):
+        return [_untitled(part, describe=describe) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    drop = ("title",) if describe else ("title", "description")
+    return {
+        # Below "properties" and "$defs" the keys are names of ours, one of which may be "title".
+        key: {name: _untitled(part, describe=describe) for name, part in value.items()}
+        if key in ("properties", "$defs")
+        else _untitled(value, describe=describe)
+        for key, value in schema.items()
+        if not (key in drop and isinstance(value, str))
+    }
 
 
 def _refusal_behind(error: BaseException | None) -> Refused | None:

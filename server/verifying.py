@@ -6,7 +6,8 @@ import secrets
 import tempfile
 from pathlib import Path
 
-from ..engine.executor import Failed, LocalExecutor
+from ..engine.executor.base import Failed
+from ..engine.executor.local import LocalExecutor
 from ..engine.jobs import JobSpec, Verified, VerifyPackage
 from .settings import machine_memory_mb
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import anyio
 
-from ..engine.executor import LocalExecutor
+from ..engine.executor.local import LocalExecutor
 from ..state.store import Store
 from ..tools.workshop import Workshop
 from .machine import device_name

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from ..contract.devices import DEVICES, Device
 from ..contract.evaluation import MEASURABLE, Evaluation
 from ..contract.refusals import Refusal
-from ..engine.executor import Failed
+from ..engine.executor.base import Failed
 from ..engine.jobs import Inspect, Inspected, JobSpec
 from ..engine.models import formats
 from ..engine.sandbox import capabilities

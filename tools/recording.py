@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..contract.measures import Artifact
 from ..engine import jobs
-from ..engine.executor import Done, Failed, NotStarted
+from ..engine.executor.base import Done, Failed, NotStarted
 from ..state.events import (
     BaselineMeasured,
     DecisionMade,
@@ -21,6 +21,7 @@ from ..state.events import (
 )
 from ..state.session import Session
 from ..state.store import Conflict
+from .alternatives import alternatives
 from .delivery import DeliveryFailed, deliver
 from .workshop import Workshop
 
@@ -122,12 +123,17 @@ def _ends(shop: Workshop, session: Session, job: JobStarted, done: Done) -> list
             )
             return [VariantBenchmarked(job_id=job.job_id, variant_id=job.variant_id or "", comparison=comparison)]
         case jobs.Validate(), jobs.Validated():
+            variant_id = job.variant_id or ""
+            judged = answer.validation
+            if variant_id in session.variants:
+                options = alternatives(session.variants[variant_id].artifact, judged)
+                judged = judged.model_copy(update={"alternatives": options})
             return [
                 VariantValidated(
                     job_id=job.job_id,
-                    variant_id=job.variant_id or "",
+                    variant_id=variant_id,
                     variant_sha256=job.arguments["sha256"],
-                    validation=answer.validation,
+                    validation=judged,
                 )
             ]
         case jobs.BuildPackage(), jobs.Packaged():

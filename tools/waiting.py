@@ -7,7 +7,7 @@ from typing import Annotated
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from ..engine.executor import JobView
+from ..engine.executor.base import JobView
 from ..state.block import state_block
 from ..state.events import JobFailed
 from ..state.session import Session

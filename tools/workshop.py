@@ -12,7 +12,7 @@ from typing import Any, Literal
 import anyio
 
 from ..contract.measures import Stamp
-from ..engine.executor import Executor
+from ..engine.executor.base import Executor
 from ..state.events import CallRefused, Event
 from ..state.session import Session, fold
 from ..state.store import START, Conflict, Store, Tip

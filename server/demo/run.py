@@ -61,7 +61,7 @@ class Stage:
         text = f"{refusal['guardrail']}\n\n{refusal['message']}\n{calls}"
         self.console.print(Panel(text, title=f"refused: {refusal['code']}", style="yellow", highlight=False))
 
-    async def ask(self, _context: Any, params: Any) -> ElicitResult:
+    async def ask(self, context: Any, params: Any) -> ElicitResult:
         """The server's question to a person: on a terminal the person answers; without one it is declined."""
         self.console.print(Panel(params.message, title="the server asks a person", style="cyan", highlight=False))
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
