@@ -13,13 +13,15 @@ from ..contract.steps import Step
 
 
 class Inspect(Record):
-    """Looks at a model, loads it once, reads its data sets. `roots`: where external data may lie."""
+    """Looks at a model, loads it once, reads its data sets. `roots`: where external data may lie. A model that takes
+    over `load_seconds` to load is left to `profile`."""
 
     kind: Literal["inspect"] = "inspect"
     model_path: str
     evaluation: Evaluation
     calibration_path: str | None
     roots: list[str]
+    load_seconds: float = 30
 
 
 class Inspected(Record):
@@ -171,7 +173,8 @@ class JobSpec(Record):
 
 
 class JobEnd(Record):
-    """How a job ended, by the supervisor: `code` is None where the worker answered."""
+    """How a job ended, by the supervisor: `code` is None where the worker answered. `sandbox`: what held on this
+    machine (sandbox.capabilities)."""
 
     status: Literal["done", "failed"]
     code: str | None
@@ -180,6 +183,7 @@ class JobEnd(Record):
     wall_s: float
     attempt: int
     clean: bool
+    sandbox: dict[str, int | bool] = {}
 
 
 class Progress(Record):

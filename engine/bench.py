@@ -1,0 +1,35 @@
+"""What a task has while it works: two folders and a way to say how far it is."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+PROGRESS_FILE = "progress.jsonl"
+REPORTS_PER_SECOND = 5.0
+
+
+class Bench:
+    """`files` is the only folder for results, and the current one; `tmp` is scratch, deleted with the job's end."""
+
+    def __init__(self, files: Path, tmp: Path):
+        self.files = files
+        self.tmp = tmp
+        self._allowance = REPORTS_PER_SECOND
+        self._reported = time.monotonic()
+
+    def report(self, done: float, message: str) -> None:
+        """Says that the share `done` (0 to 1) of the work is behind us and what is going on.
+
+        Cheap enough for an inner loop: more than five reports a second, after a burst of five, are dropped.
+        """
+        now = time.monotonic()
+        self._allowance = min(REPORTS_PER_SECOND, self._allowance + (now - self._reported) * REPORTS_PER_SECOND)
+        self._reported = now
+        if self._allowance < 1:
+            return
+        self._allowance -= 1
+        # A file and not a pipe: the reader may die, come back, or be several.
+        with (self.files / PROGRESS_FILE).open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps({"done": min(1.0, max(0.0, float(done))), "message": message}) + "\n")
