@@ -1,0 +1,34 @@
+# Everything on a fresh machine with Python 3.11+ and make: `make demo`, `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DONE := $(VENV)/.installed
+
+.PHONY: demo test test-all lint types benchmarks clean
+
+$(DONE): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(DONE)
+
+demo: $(DONE)
+	$(BIN)/edgeopt demo
+
+test: $(DONE)
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-all: $(DONE)
+	$(BIN)/python -m pytest
+
+lint: $(DONE)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DONE)
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+benchmarks: $(DONE)
+	$(BIN)/python benchmarks/server.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
