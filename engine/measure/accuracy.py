@@ -1,0 +1,182 @@
+"""Running a model over a data set, and what comes out for each sample."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from ...contract.measures import TensorInfo
+from ..data.dataset import Dataset
+from ..problems import JobProblem
+from ..runtimes.base import Runner
+from . import metrics
+from .outcomes import Outcomes
+
+Report = Callable[[float, str], None]
+Arrays = dict[str, np.ndarray]
+
+# Samples read and preprocessed together. Inference takes one at a time, as devices do: a dynamically quantized model
+# scales its activations over the whole batch, so the other samples in it would change its answer.
+_READ = 32
+
+
+def batch_size(inputs: list[TensorInfo]) -> int:
+    """Samples in one inference: the fixed batch axis, else 1. JobProblem INVALID_ARGUMENT where inputs disagree."""
+    fixed = {info.shape[0] for info in inputs if info.shape and info.shape[0] is not None}
+    if len(fixed) > 1:
+        raise JobProblem("INVALID_ARGUMENT", f"the model's inputs have different batch axes: {sorted(map(str, fixed))}")
+    return next(iter(fixed), None) or 1
+
+
+def evaluate(runner: Runner, dataset: Dataset, metric: str, report: Report) -> Outcomes:
+    """Runs the model on every sample of a labelled set.
+
+    Raises JobProblem: UNAVAILABLE for a metric that is not built; BAD_FILE where labels are missing or do not fit the
+    model's classes; INVALID_ARGUMENT where the outputs do not fit the metric; NOT_RUNNABLE where the model fails.
+    """
+    metrics.check_measurable(metric)
+    if dataset.labels is None:
+        raise JobProblem("BAD_FILE", f"the metric {metric!r} needs labels, and the data set has none", ["labels"])
+    judge: _Classes | _Values = (
+        _Classes(metric, dataset.labels, dataset.ordered_classes)
+        if metric in metrics.CLASSIFICATION
+        else _Values(metric, dataset.labels)
+    )
+    seen: set[bytes] = set()
+    unique: list[int] = []
+    for start, feeds, outputs in inferences(runner, dataset, report):
+        contents = _contents(feeds, dataset.labels[start:])
+        judge.add(start, start + len(contents), outputs)
+        for index, content in enumerate(contents, start):
+            if content not in seen:
+                seen.add(content)
+                unique.append(index)
+    return judge.outcomes(np.array(unique, np.int64))
+
+
+def inferences(runner: Runner, dataset: Dataset, report: Report) -> Iterator[tuple[int, Arrays, Arrays]]:
+    """Every sample once, in order: (index of the first, feeds, outputs) of some consecutive samples at a time.
+
+    The last batch of a fixed size is filled up with its last sample. Outputs that do not have one row a sample are left out.
+    """
+    size, total = batch_size(runner.inputs), len(dataset)
+    chunk = size * max(1, _READ // size)
+    for start in range(0, total, chunk):
+        feeds = dataset.feeds(start, start + chunk)
+        stop = min(start + chunk, total)
+        parts = [_run(runner, feeds, at, size) for at in range(0, stop - start, size)]
+        yield start, feeds, _joined(parts, size, stop - start)
+        report(stop / total, f"{stop} of {total} samples")
+
+
+def _run(runner: Runner, feeds: Arrays, at: int, size: int) -> Arrays:
+    return runner.run({name: _filled(values[at : at + size], size) for name, values in feeds.items()})
+
+
+def _filled(values: np.ndarray, size: int) -> np.ndarray:
+    return (
+        np.concatenate([values, np.repeat(values[-1:], size - len(values), axis=0)]) if len(values) < size else values
+    )
+
+
+def _joined(parts: list[Arrays], size: int, samples: int) -> Arrays:
+    """The outputs of several inferences as one, where each has one row a sample and rows are alike."""
+    joined = {}
+    for name in parts[0]:
+        shapes = {part[name].shape for part in parts}
+        if len(shapes) == 1 and shapes.pop()[:1] == (size,):
+            joined[name] = np.concatenate([part[name] for part in parts])[:samples]
+    return joined
+
+
+def _contents(feeds: Arrays, labels: np.ndarray) -> list[bytes]:
+    """A digest of what the model was fed for each sample, and of its label."""
+    contents = []
+    for row in range(len(next(iter(feeds.values())))):
+        digest = hashlib.sha256(labels[row].tobytes())
+        for values in feeds.values():
+            digest.update(f"|{values.shape[1:]}|".encode() + values[row].tobytes())
+        contents.append(digest.digest())
+    return contents
+
+
+class _Classes:
+    """Gathers the decisions of a classifier."""
+
+    def __init__(self, metric: str, labels: np.ndarray, ordered_classes: int | None):
+        self.metric = metric
+        self.k = metrics.TOP_K.get(metric, 1)
+        self.labels = labels
+        self.ordered_classes = ordered_classes
+        self.chosen = np.zeros(0, np.int64)
+        self.first = np.zeros(0)
+        self.varies = False
+        self.rows: list[tuple[np.ndarray, ...]] = []
+
+    def add(self, start: int, stop: int, outputs: Arrays) -> None:
+        scores = metrics.class_scores(outputs, stop - start)
+        if start == 0:
+            self._begin(scores)
+        finite = np.all(np.isfinite(scores), axis=1)
+        scores = np.where(finite[:, np.newaxis], scores, 0).astype(np.float64)
+        best = metrics.top_k(scores, max(2, self.k))
+        hits = (best[:, : self.k] == self.labels[start:stop, np.newaxis]).any(axis=1) & finite
+        ranked = np.take_along_axis(scores, best, axis=1)
+        self.rows.append((np.where(finite, best[:, 0], -1), hits, ranked[:, 0] - ranked[:, 1], finite))
+        self.varies = self.varies or bool((scores != self.first).any())
+        self.chosen += np.bincount(best[finite, : self.k].ravel(), minlength=len(self.chosen))
+
+    def _begin(self, scores: np.ndarray) -> None:
+        classes = scores.shape[1]
+        if classes <= self.k:
+            raise JobProblem(
+                "INVALID_ARGUMENT",
+                f"{self.metric} of a model with {classes} classes is always right: use the metric top1",
+            )
+        self.labels = metrics.class_labels(self.labels, classes, self.ordered_classes)
+        self.chosen = np.zeros(classes, np.int64)
+        self.first = scores[0].astype(np.float64)
+
+    def outcomes(self, unique: np.ndarray) -> Outcomes:
+        decisions, correct, lead, finite = (np.concatenate(column) for column in zip(*self.rows, strict=True))
+        count = len(self.labels)
+        labelled = np.bincount(self.labels, minlength=len(self.chosen))
+        return Outcomes(
+            metric=self.metric,
+            labels=self.labels,
+            decisions=decisions,
+            correct=correct,
+            lead=lead,
+            finite=finite,
+            unique=unique,
+            varies=self.varies,
+            chance=float(self.chosen @ labelled) / count**2,
+        )
+
+
+class _Values:
+    """Gathers the predictions of a regression model."""
+
+    def __init__(self, metric: str, labels: np.ndarray):
+        self.metric = metric
+        self.targets = labels.reshape(len(labels), -1).astype(np.float64)
+        self.rows: list[np.ndarray] = []
+
+    def add(self, start: int, stop: int, outputs: Arrays) -> None:
+        self.rows.append(metrics.predictions(outputs, self.targets[start:stop]))
+
+    def outcomes(self, unique: np.ndarray) -> Outcomes:
+        decisions = np.concatenate(self.rows)
+        return Outcomes(
+            metric=self.metric,
+            labels=self.targets,
+            decisions=decisions,
+            correct=np.zeros(0, np.bool_),
+            lead=np.zeros(0),
+            finite=np.all(np.isfinite(decisions), axis=1),
+            unique=unique,
+            varies=bool((decisions != decisions[0]).any()),
+            chance=metrics.error_of_constant(self.metric, self.targets),
+        )

@@ -1,0 +1,131 @@
+"""The metrics: from a model's outputs and labels to what each sample counts, and from there to one number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ...contract.evaluation import MEASURABLE
+from ..problems import JobProblem
+
+TOP_K = {"top1": 1, "top5": 5}
+CLASSIFICATION = frozenset({"top1", "top5", "f1_macro"})
+REGRESSION = frozenset({"rmse", "mae"})
+
+
+def check_measurable(metric: str) -> None:
+    """JobProblem UNAVAILABLE for a metric that this version does not measure."""
+    if metric not in MEASURABLE:
+        known = ", ".join(sorted(MEASURABLE))
+        raise JobProblem("UNAVAILABLE", f"the metric {metric!r} is not built in this version; it measures {known}")
+
+
+def class_scores(outputs: Mapping[str, np.ndarray], samples: int) -> np.ndarray:
+    """The first output that has one score a class: (samples, classes), axes of length 1 between taken out.
+
+    JobProblem INVALID_ARGUMENT where there is none, or where it has one class only.
+    """
+    for values in outputs.values():
+        scores = _without_single_axes(values)
+        if scores.ndim == 2 and len(scores) == samples and scores.dtype.kind == "f":
+            if scores.shape[1] == 1:
+                raise JobProblem(
+                    "INVALID_ARGUMENT",
+                    "the model gives one value a sample: is it a regression (metric rmse or mae)? A classifier for this"
+                    " metric gives one score for each class; export a binary one with two outputs",
+                )
+            return scores
+    raise JobProblem("INVALID_ARGUMENT", f"no output has one score a class; {_shapes(outputs)} for {samples} samples")
+
+
+def _without_single_axes(values: np.ndarray) -> np.ndarray:
+    """(N, C, 1, 1) and (N, 1, 1, C) to (N, C); the batch axis and a last remaining axis stay."""
+    for axis in range(values.ndim - 1, 0, -1):
+        if values.ndim > 2 and values.shape[axis] == 1:
+            values = np.squeeze(values, axis)
+    return values
+
+
+def predictions(outputs: Mapping[str, np.ndarray], targets: np.ndarray) -> np.ndarray:
+    """The first output with as many values a sample as the labels: float64 (samples, values).
+
+    `targets` is (samples, values). JobProblem INVALID_ARGUMENT where no output is so.
+    """
+    for values in outputs.values():
+        if values.dtype.kind in "biuf" and len(values) == len(targets) and values.size == targets.size:
+            return values.reshape(targets.shape).astype(np.float64)
+    raise JobProblem(
+        "INVALID_ARGUMENT",
+        f"no output has the {targets.shape[1]} values a sample that the labels have; {_shapes(outputs)}"
+        f" for {len(targets)} samples",
+    )
+
+
+def _shapes(outputs: Mapping[str, np.ndarray]) -> str:
+    shapes = {name: list(values.shape) for name, values in outputs.items()}
+    return f"the model gave outputs of shape {shapes}"
+
+
+def class_labels(labels: np.ndarray, classes: int, ordered_classes: int | None = None) -> np.ndarray:
+    """Labels as class numbers: int64 (samples,), each from 0 to classes - 1.
+
+    `ordered_classes`: the number of class folders where labels are positions in the order of their names.
+    JobProblem BAD_FILE names the first sample whose label is none.
+    """
+    if labels.ndim != 1:
+        raise JobProblem(
+            "BAD_FILE",
+            f"labels have shape {list(labels.shape)}; a class number for each sample is needed (no one-hot rows)",
+        )
+    if ordered_classes is not None and ordered_classes != classes:
+        raise JobProblem(
+            "BAD_FILE",
+            f"the data set has {ordered_classes} class folders and the model {classes} classes, so the order of the"
+            " folders' names says nothing about their classes: name each folder by its class number",
+        )
+    with np.errstate(invalid="ignore"):
+        whole = labels.astype(np.int64)
+    bad = np.flatnonzero((whole != labels) | (whole < 0) | (whole >= classes))
+    if bad.size:
+        raise JobProblem(
+            "BAD_FILE",
+            f"the label of sample {bad[0]} is {labels[bad[0]]}; the model has {classes} classes, numbered 0 to {classes - 1}"
+            f" ({bad.size} labels are not among them)",
+        )
+    return whole
+
+
+def top_k(scores: np.ndarray, k: int) -> np.ndarray:
+    """The k best classes of each sample, best first, equal scores in the order of their classes: int64 (samples, k)."""
+    return np.argsort(-scores.astype(np.float64), axis=1, kind="stable")[:, :k]
+
+
+def f1_macro(labels: np.ndarray, decisions: np.ndarray) -> float:
+    """Mean over classes of F1 = 2 TP / (2 TP + FP + FN), over the classes that are labelled or decided for.
+
+    A decision of -1 is for no class. Both arrays are integers (samples,).
+    """
+    size = int(max(labels.max(), decisions.max())) + 1
+    right = np.bincount(labels[labels == decisions], minlength=size)
+    both = np.bincount(labels, minlength=size) + np.bincount(decisions[decisions >= 0], minlength=size)
+    seen = both > 0
+    return float(np.mean(2 * right[seen] / both[seen]))
+
+
+def errors(metric: str, labels: np.ndarray, decisions: np.ndarray) -> np.ndarray:
+    """What each sample adds to rmse (its mean squared error) or mae (its mean absolute error): float64 (samples,)."""
+    difference = decisions - labels
+    return np.mean(difference**2 if metric == "rmse" else np.abs(difference), axis=1)
+
+
+def of_errors(metric: str, per_sample: np.ndarray) -> float:
+    """rmse or mae of what the samples add."""
+    mean = float(np.mean(per_sample))
+    return mean**0.5 if metric == "rmse" else mean
+
+
+def error_of_constant(metric: str, labels: np.ndarray) -> float:
+    """rmse or mae of the best constant guess: the mean or the median of each value."""
+    guess = np.mean(labels, axis=0) if metric == "rmse" else np.median(labels, axis=0)
+    return of_errors(metric, errors(metric, labels, np.broadcast_to(guess, labels.shape)))

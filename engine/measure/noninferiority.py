@@ -1,0 +1,134 @@
+"""Whether a variant is proven to lose less than the tolerance: three verdicts from two models' paired outcomes.
+
+Everything here counts exact duplicates among the samples once. The margin is the tolerance, times the baseline's value
+on the same samples where it is relative.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ...contract.evaluation import CORRECT_OR_WRONG, LOWER_IS_BETTER
+from .outcomes import Outcomes
+from .statistics import (
+    Interval,
+    bootstrap,
+    drop_above,
+    drop_below,
+    fewest_for_proof,
+    samples_to_settle,
+    tango_interval,
+    tango_z,
+)
+
+Status = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+
+_MOST_RESAMPLES = 20_000
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a variant may lose, and at which one-sided error that is to be proven."""
+
+    tolerance: float
+    kind: Literal["relative", "absolute"]
+    alpha: float
+
+    def margin(self, baseline: float) -> float:
+        """The allowed drop in units of the metric."""
+        return self.tolerance * abs(baseline) if self.kind == "relative" else self.tolerance
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`relative_interval` is the two-sided 95 % interval of the relative drop; `samples` the different ones it rests on.
+
+    `samples_needed`: different samples in all that would settle an INCONCLUSIVE, None where no reasonable number would.
+    """
+
+    status: Status
+    drop: float
+    margin: float
+    relative_interval: Interval
+    samples: int
+    samples_needed: int | None
+    method: str
+
+
+def drop(metric: str, baseline: float, variant: float) -> float:
+    """What the variant loses, positive when worse, in units of the metric."""
+    return variant - baseline if metric in LOWER_IS_BETTER else baseline - variant
+
+
+def judge(baseline: Outcomes, variant: Outcomes, bar: Bar) -> Verdict:
+    """PASS where the drop is proven below the margin, FAIL where it is proven above, else INCONCLUSIVE.
+
+    Tango's paired score test for metrics of right or wrong samples, a paired percentile bootstrap for the others.
+    """
+    return (
+        _by_score_test(baseline, variant, bar)
+        if baseline.metric in CORRECT_OR_WRONG
+        else _by_bootstrap(baseline, variant, bar)
+    )
+
+
+def _by_score_test(baseline: Outcomes, variant: Outcomes, bar: Bar) -> Verdict:
+    before, now = baseline.correct[baseline.unique], variant.correct[baseline.unique]
+    n, b, c = len(before), int(np.sum(before & ~now)), int(np.sum(~before & now))
+    value = float(np.mean(before))
+    margin = min(bar.margin(value), 1.0)
+    if drop_below(b, c, n, margin, bar.alpha):
+        status: Status = "PASS"
+    else:
+        status = "FAIL" if drop_above(b, c, n, margin, bar.alpha) else "INCONCLUSIVE"
+    low, high = tango_interval(b, c, n)
+    return Verdict(
+        status=status,
+        drop=(b - c) / n,
+        margin=margin,
+        relative_interval=(low / value, high / value),
+        samples=n,
+        samples_needed=samples_to_settle(tango_z(b, c, n, margin), n, bar.alpha),
+        method=f"Tango's paired score test, {n} samples, {b} lost and {c} won, one-sided alpha {bar.alpha:.2g}",
+    )
+
+
+def _by_bootstrap(baseline: Outcomes, variant: Outcomes, bar: Bar) -> Verdict:
+    """A percentile bootstrap sees no change that the samples do not hold: identical decisions on a few samples would
+    prove anything. So PASS also takes as many samples as the score test would want for a margin of that share."""
+    before, now, unique = baseline.statistic(), variant.statistic(), baseline.unique
+    value = before(unique)
+    margin, n = bar.margin(value), len(unique)
+    seen = drop(baseline.metric, value, now(unique))
+    resamples = min(max(2000, math.ceil(20 / bar.alpha)), _MOST_RESAMPLES)
+    draws = bootstrap(
+        lambda index: drop(baseline.metric, before(unique[index]), now(unique[index])), n, resamples=resamples
+    )
+    share = min(margin / abs(value), 1.0)
+    fewest = fewest_for_proof(share, bar.alpha) if share > 0 else math.inf
+    if n >= fewest and np.quantile(draws, 1 - bar.alpha) < margin:
+        status: Status = "PASS"
+    else:
+        status = "FAIL" if np.quantile(draws, bar.alpha) > margin else "INCONCLUSIVE"
+    low, high = np.quantile(draws, [0.025, 0.975]) / abs(value)
+    return Verdict(
+        status=status,
+        drop=seen,
+        margin=margin,
+        relative_interval=(float(low), float(high)),
+        samples=n,
+        samples_needed=_bootstrap_needs(seen - margin, float(np.std(draws)), n, fewest, bar.alpha),
+        method=f"paired bootstrap, {resamples} resamples of {n} samples, one-sided alpha {bar.alpha:.2g}",
+    )
+
+
+def _bootstrap_needs(distance: float, error: float, n: int, fewest: float, alpha: float) -> int | None:
+    """As `samples_to_settle`, the distance to the margin taken in standard errors."""
+    if math.isinf(fewest):
+        return None
+    settled = 0 if error == 0 and distance != 0 else samples_to_settle(distance / error if error else 0.0, n, alpha)
+    return None if settled is None else max(settled, int(fewest))

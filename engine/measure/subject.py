@@ -1,0 +1,58 @@
+"""A model under measurement: its file, its inputs for timing, and the record that its figures make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...contract.measures import Accuracy, Latency, Measurement
+from ..data.dataset import Dataset
+from ..jobs import Benchmark, Profile
+from ..models.onnx_file import read
+from ..models.tensors import external_files
+from ..runtimes.base import Runner
+from . import inputs
+from .memory import peak_memory_mb
+from .rotation import rotation
+
+
+class Subject:
+    """Holds neither runner nor inputs: while it is timed, in processes of its own, this one should hold little.
+
+    `inputs`: the file, written below `tmp`, of the batches that are timed (`inputs.save`).
+    """
+
+    def __init__(self, path: str, runner: Runner, dataset: Dataset, batch_size: int, inputs_file: Path):
+        batches = rotation(dataset, runner.inputs, batch_size)
+        # One inference with the checks that timed calls go without.
+        runner.run(batches[0])
+        inputs.save(batches, inputs_file)
+        self.path = path
+        self.inputs = inputs_file
+        self.runtime = runner.name
+
+    def measurement(
+        self,
+        task: Profile | Benchmark,
+        measurement_id: str,
+        latency: Latency,
+        tmp: Path,
+        accuracy: Accuracy | None = None,
+    ) -> Measurement:
+        """The record of this model: what was given, and its sizes on disk and, measured now, in memory."""
+        return Measurement(
+            **task.stamp.model_dump(),
+            measurement_id=measurement_id,
+            runtime=self.runtime,
+            threads=task.threads,
+            batch_size=task.batch_size,
+            latency_ms=latency,
+            throughput_per_s=1000 * task.batch_size / latency.mean,
+            peak_memory_mb=peak_memory_mb(self.path, self.inputs, task.threads, tmp),
+            file_size_bytes=file_size_bytes(Path(self.path)),
+            accuracy=accuracy,
+        )
+
+
+def file_size_bytes(path: Path) -> int:
+    """The model file and its external data files."""
+    return path.stat().st_size + sum(file.stat().st_size for file in external_files(read(path), path.parent))
