@@ -1,0 +1,106 @@
+"""Whether a package is whole, and its model still answers as recorded."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from ...contract.text import untrusted
+from ..bench import Bench
+from ..digests import file_digest
+from ..jobs import Verified, VerifyPackage
+from . import infer_onnxruntime
+
+SUMS = "SHA256SUMS"
+INFER = "infer.py"
+_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
+
+
+def run(task: VerifyPackage, bench: Bench) -> Verified:
+    """Checks every file against SHA256SUMS, then repeats the recorded inferences in a fresh process.
+
+    Only edgeopt's own infer.py is run: a package is a stranger's folder.
+    """
+    folder = Path(task.path)
+    if flaw := broken(folder):
+        return Verified(verified=False, verification=flaw)
+    if (folder / INFER).read_bytes() != infer_code():
+        return Verified(
+            verified=False,
+            verification=f"the files are those of {SUMS}, but {INFER} is not the one that this version of edgeopt writes,"
+            f" so it was not run; if you trust the package, run `python -I {INFER} --verify` in it yourself",
+        )
+    bench.report(0.5, "repeating the recorded inferences")
+    verified, said = repeat_recorded(folder)
+    return Verified(verified=verified, verification=said)
+
+
+def infer_code() -> bytes:
+    """What a package's infer.py holds."""
+    return Path(infer_onnxruntime.__file__).read_bytes()
+
+
+def broken(folder: Path) -> str | None:
+    """Why the folder is not the package that its SHA256SUMS describes; None where it is."""
+    if not folder.is_dir():
+        return f"{untrusted(folder.name)} is not a folder"
+    odd = [name for name, path in _entries(folder) if not stat.S_ISREG(path.lstat().st_mode)]
+    if odd:
+        return f"the package holds what is not a regular file (a link, a device): {_shown(odd)}"
+    present = {name for name, _ in _entries(folder)}
+    if SUMS not in present:
+        return f"the package has no {SUMS}"
+    listed: dict[str, str] = {}
+    for line in (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines():
+        match = _LINE.fullmatch(line)
+        if match is None or not _plain(match[2]) or match[2] in listed:
+            return f"{SUMS} has a line that is not `digest  file`, once for each file of the package: {untrusted(line)}"
+        listed[match[2]] = match[1]
+    if missing := sorted(set(listed) - present):
+        return f"files of the package are missing: {_shown(missing)}"
+    if extra := sorted(present - set(listed) - {SUMS}):
+        return f"the package holds files that {SUMS} does not list: {_shown(extra)}"
+    changed = [name for name, sha256 in sorted(listed.items()) if file_digest(folder / name).sha256 != sha256]
+    return f"files were changed since the package was made: {_shown(changed)}" if changed else None
+
+
+def _entries(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Every entry but folders, with its path inside the package. Links to folders are entries, and are not followed."""
+    for place, folders, names in os.walk(folder):
+        links = [name for name in folders if Path(place, name).is_symlink()]
+        for name in (*links, *names):
+            path = Path(place, name)
+            yield path.relative_to(folder).as_posix(), path
+
+
+def _plain(name: str) -> bool:
+    """A relative path that stays inside the package."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\\" not in name and str(path) == name
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(untrusted(name, 60) for name in names[:5]) + (", …" if len(names) > 5 else "")
+
+
+def repeat_recorded(folder: Path) -> tuple[bool, str]:
+    """Runs `infer.py --verify` as its user will: in a fresh interpreter that knows nothing of edgeopt's environment."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    process = subprocess.run(
+        [sys.executable, "-I", "-B", INFER, "--verify"],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    last = (process.stdout.decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+    if process.returncode == 0:
+        return True, untrusted(last, 300)
+    return False, untrusted(f"`python {INFER} --verify` ended with exit status {process.returncode}: {last}", 300)

@@ -1,0 +1,53 @@
+"""What every technique gives, and how it writes its file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from onnx import ModelProto
+
+from ... import __version__
+from ..bench import Bench
+from ..data.dataset import Dataset
+from ..models.identity import strip_unused_opsets
+from ..problems import JobProblem
+
+
+@dataclass(frozen=True)
+class Made:
+    """`precision`: fp32, fp16 or int8. `notes`: what the caller should know, a sentence each."""
+
+    precision: str
+    notes: list[str] = field(default_factory=list)
+
+
+class Technique(Protocol):
+    def run(self, parent: Path, step: Any, out: Path, calibration: Dataset | None, bench: Bench) -> Made:
+        """Writes the optimized model to `out`; the parent is only read. The same input gives the same bytes.
+
+        `step` is the technique's own step of contract/steps.py. `calibration` is there where the technique needs it
+        (NEEDS_CALIBRATION). Raises JobProblem where the technique does not apply to this model.
+        """
+        ...
+
+
+def write(model: ModelProto, parent: ModelProto, out: Path) -> None:
+    """Saves a technique's graph with the parent's own metadata, and without what the tools left in it."""
+    strip_unused_opsets(model)
+    del model.metadata_props[:]
+    model.metadata_props.extend(parent.metadata_props)
+    model.domain, model.model_version, model.doc_string = parent.domain, parent.model_version, parent.doc_string
+    model.producer_name, model.producer_version = "edgeopt", __version__
+    out.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def refuse_unless_float32(precision: str, technique: str) -> None:
+    """JobProblem UNAVAILABLE for a parent that was quantized or halved before: rounding rounded numbers only adds error."""
+    if precision != "fp32":
+        raise JobProblem(
+            "UNAVAILABLE",
+            f"{technique} does not apply to a parent that is {precision} already: run it on the baseline or on a"
+            " kept variant in fp32 (parent='baseline'), and compare the two variants",
+        )

@@ -1,0 +1,46 @@
+"""What ONNX Runtime wants done before it quantizes: the graph optimized, every shape known, every node named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from onnx import ModelProto, NodeProto
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from ..models import onnx_file
+
+
+def prepare(model: ModelProto, scratch: Path) -> ModelProto:
+    """The pre-processed model. Symbolic shape inference is left out: it needs sympy, and helps transformers alone."""
+    source, target = scratch / "parent.onnx", scratch / "preprocessed.onnx"
+    onnx.save(model, source)
+    quant_pre_process(source, target, skip_symbolic_shape=True)
+    prepared = onnx_file.read(target)
+    for index, node in enumerate(prepared.graph.node):
+        node.name = node.name or f"{node.op_type}_{index}"
+    return prepared
+
+
+def surviving_names(name: str, parent: ModelProto, prepared: ModelProto) -> list[str]:
+    """The prepared nodes that do the work of the parent's node: itself, or the node that it was merged into.
+
+    A merged node is found by its output, else by the outputs of the nodes that use it, and so on downstream. Empty
+    where its work was done in advance (folded into a constant).
+    """
+    if any(node.name == name for node in prepared.graph.node):
+        return [name]
+    producer = {output: node.name for node in prepared.graph.node for output in node.output}
+    consumers: dict[str, list[NodeProto]] = {}
+    for node in parent.graph.node:
+        for used in node.input:
+            consumers.setdefault(used, []).append(node)
+    front = [node for node in parent.graph.node if node.name == name]
+    seen: set[str] = set()
+    while front:
+        outputs = [output for node in front for output in node.output if output and output not in seen]
+        if found := [producer[output] for output in outputs if output in producer]:
+            return list(dict.fromkeys(found))
+        seen.update(outputs)
+        front = [node for output in outputs for node in consumers.get(output, [])]
+    return []
