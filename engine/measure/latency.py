@@ -73,3 +73,9 @@ def half_width(effect: Speedup) -> float:
     """Half the width of the speedup's interval, relative to the speedup."""
     low, high = effect.ci95
     return (high - low) / (2 * effect.value)
+
+
+def is_settled(effect: Speedup) -> bool:
+    """Undecided, or an effect whose whole interval is over 1 %: more processes would not change what is said of it."""
+    low, high = effect.ci95
+    return effect.verdict == "undecided" or math.log(low) > LEAST_EFFECT or math.log(high) < -LEAST_EFFECT

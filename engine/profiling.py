@@ -1,0 +1,77 @@
+"""The profile job: everything about the original that variants are held against."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import cycle
+
+from ..contract.measures import Latency
+from .bench import Bench
+from .data.dataset import Dataset, open_evaluation
+from .jobs import Profile, Profiled
+from .measure import inputs, machine
+from .measure.accuracy import evaluate
+from .measure.latency import summarize
+from .measure.operators import bottleneck
+from .measure.outcomes import Outcomes
+from .measure.session import cores_for, open_session
+from .measure.subject import Subject
+from .measure.timing import no_collection, time_calls, warm_up
+from .problems import JobProblem
+from .runtimes import open_runner
+
+OUTCOMES_FILE = "outcomes.npz"
+
+
+def run(task: Profile, bench: Bench) -> Profiled:
+    """Measures accuracy on the whole evaluation set, latency, peak memory and size of the original.
+
+    Raises JobProblem: SAME_DATASET where the set is not the one that was registered; BASELINE_IMPLAUSIBLE where the
+    accuracy cannot be that of a model fed as it was trained; INVALID_ARGUMENT where batch_size does not fit; BAD_FILE.
+    """
+    bench.report(0.0, "opening the model and the evaluation set")
+    runner = open_runner(task.model_path, task.threads)
+    dataset = open_evaluation(task.evaluation, runner.inputs)
+    _check_same(dataset, task.data_digest)
+    subject = Subject(task.model_path, runner, dataset, task.batch_size, bench.tmp / "inputs.npz")
+    outcomes = evaluate(
+        runner, dataset, task.evaluation.metric, lambda done, what: bench.report(0.05 + 0.6 * done, f"accuracy: {what}")
+    )
+    _check_plausible(outcomes)
+    outcomes.save(bench.files / OUTCOMES_FILE)
+    bench.report(0.65, f"timing {task.iterations} runs on {machine.describe()}")
+    latency = _time(task, subject)
+    bench.report(0.85, "measuring peak memory in fresh processes")
+    baseline = subject.measurement(task, task.measurement_id, latency, bench.tmp, outcomes.accuracy())
+    bench.report(0.95, "asking the runtime's profiler where the time goes")
+    slowest = bottleneck(task.model_path, inputs.load(subject.inputs), task.threads, bench.tmp)
+    return Profiled(baseline=baseline, outcomes=OUTCOMES_FILE, bottleneck=slowest)
+
+
+def _check_same(dataset: Dataset, registered: str) -> None:
+    if dataset.info.digest != registered:
+        raise JobProblem(
+            "SAME_DATASET",
+            "The evaluation set is not the one that the session was opened with: its samples or labels have changed"
+            " since. Put the original data back, or open a new session for the new data.",
+        )
+
+
+def _time(task: Profile, subject: Subject) -> Latency:
+    """Single calls on real inputs in rotation, after a warm-up of at least 10 calls and half a second."""
+    batches = inputs.load(subject.inputs)
+    with cores_for(task.threads) as cores, no_collection():
+        session = open_session(subject.path, task.threads, cores)
+        calls = cycle([partial(session.run, None, batch) for batch in batches])
+        warm_up(calls, least_calls=10, least_ms=500)
+        return summarize(time_calls(calls, task.iterations))
+
+
+def _check_plausible(outcomes: Outcomes) -> None:
+    if reason := outcomes.implausible():
+        raise JobProblem(
+            "BASELINE_IMPLAUSIBLE",
+            f"These figures cannot be the baseline: {reason}. The usual cause is a preprocessing that is not the one that"
+            " the model was trained with (scale, mean and std, RGB or BGR, layout); the next, labels that are numbered"
+            " otherwise. Open a new session with the right evaluation.preprocessing.",
+        )
