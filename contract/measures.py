@@ -52,7 +52,7 @@ class Measurement(Stamp):
 
 
 class Speedup(Record):
-    """Baseline latency / variant latency, paired. faster or slower only if the interval excludes 1 and the effect is over 1 %."""
+    """Baseline latency / variant latency, paired. faster or slower only where all of the interval is beyond 1 %."""
 
     value: float
     ci95: Interval

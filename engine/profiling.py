@@ -30,7 +30,8 @@ def run(task: Profile, bench: Bench) -> Profiled:
     accuracy cannot be that of a model fed as it was trained; INVALID_ARGUMENT where batch_size does not fit; BAD_FILE.
     """
     bench.report(0.0, "opening the model and the evaluation set")
-    runner = open_runner(task.model_path, task.threads)
+    # One thread, as in `validate`: more may add up in another order, and decide otherwise where it is close.
+    runner = open_runner(task.model_path)
     dataset = open_evaluation(task.evaluation, runner.inputs)
     _check_same(dataset, task.data_digest)
     subject = Subject(task.model_path, runner, dataset, task.batch_size, bench.tmp / "inputs.npz")

@@ -90,9 +90,8 @@ def compare(pair: Pair, iterations: int, seconds: float, tmp: Path, report: Repo
 def enough(runs: list[PairTimes], iterations: int, seconds: float, elapsed: float) -> bool:
     """Whether to stop: with a narrow interval that is settled, or out of processes or time.
 
-    Only at even numbers: the roles are swapped from one process to the next. That a small effect must be settled holds
-    false alarms to 0.7 %, where stopping at the first narrow interval gave 5 % (simulated: identical models, log ratios
-    of processes with a standard deviation of 3 %).
+    Only at even numbers: the roles are swapped from one process to the next. An effect that is over 1 % by its estimate
+    and not yet by its interval is worth more processes.
     """
     if len(runs) < FEWEST or len(runs) % 2 or _timed_calls(runs) < iterations:
         return False
