@@ -158,6 +158,39 @@ class CallRefused(Record):
     message: str
 
 
+class LookTaken(Record):
+    """In the ledger of an original: evaluation samples (a sketch of them, and their number) are looked at to judge a
+    variant, the `number`-th time. Recorded before the work begins: a look that was cut short is a look."""
+
+    kind: Literal["LookTaken"] = "LookTaken"
+    session_id: str
+    variant_sha256: Sha256
+    samples: list[str]
+    count: int
+    number: int
+    alpha: float
+
+
+class PersonAnswered(Record):
+    """In the ledger of an original: what a person said of a variant, in whatever session."""
+
+    kind: Literal["PersonAnswered"] = "PersonAnswered"
+    session_id: str
+    variant_sha256: Sha256
+    outcome: Literal["keep", "revert"]
+    decided_by: str
+
+
+class VariantMade(Record):
+    """In the stream of a file's or of weights' digest: these are a variant of that original, and no original."""
+
+    kind: Literal["VariantMade"] = "VariantMade"
+    original_sha256: Sha256
+    original_path: str
+    session_id: str
+    variant_id: str
+
+
 Event = (
     SessionOpened
     | JobStarted
@@ -172,6 +205,9 @@ Event = (
     | PackageBuilt
     | ReportRendered
     | CallRefused
+    | LookTaken
+    | PersonAnswered
+    | VariantMade
 )
 JOB_ENDS = (JobFailed, BaselineMeasured, VariantCreated, VariantBenchmarked, VariantValidated, PackageBuilt)
 

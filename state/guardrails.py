@@ -121,7 +121,7 @@ def unknown_variant(session: Session, request: Request, _facts: Facts) -> Refusa
 
 def output_not_allowed(session: Session, request: Request, facts: Facts) -> Refusal | None:
     reasons = {
-        "outside": "lies neither in the workspace nor below an output root (--output-root)",
+        "outside": "lies neither in the workspace (but for the server's own files there) nor below an output root (--output-root)",
         "occupied": "exists and is not an empty folder",
     }
     if facts.output not in reasons:
