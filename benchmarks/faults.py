@@ -40,13 +40,16 @@ def sha256(path: Path) -> str:
 
 def processes(workspace: Path, module: str) -> Iterator[int]:
     """The processes of this workspace that run a module of ours."""
+    marker = b"-m\0" + module.encode() + b"\0"
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 words = (entry / "cmdline").read_bytes()
             except OSError:  # it has ended since the folder was listed
                 continue
-            if module.encode() in words and str(workspace).encode() in words:
+            # A supervisor's command line names the worker that it starts: what runs is the first module.
+            ours = words.find(b"-m\0edgeopt.engine.") == words.find(marker) >= 0
+            if ours and str(workspace).encode() in words:
                 yield int(entry.name)
 
 
