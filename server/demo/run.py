@@ -54,7 +54,10 @@ class Stage:
         return data
 
     def markdown(self, text: str) -> None:
-        self.console.print(Markdown(text) if self.console.is_terminal else text.strip())
+        if self.console.is_terminal:
+            self.console.print(Markdown(text))
+        else:
+            self.console.print(text.strip(), markup=False, highlight=False, soft_wrap=True)
 
     def refusal(self, refusal: dict[str, Any]) -> None:
         calls = "\n".join(f"next: {c['tool']} ({c['why']})" for c in refusal["next_calls"])
@@ -127,7 +130,7 @@ async def _play(workspace: Path) -> int:
         stage.console.print("The demo did not come to its end; the answers above say why.", style="red")
         return 1
     stage.console.rule("[bold]Done")
-    stage.console.print(f"The package: {package}\nCheck it anywhere: edgeopt verify {package}", highlight=False)
+    stage.console.print(f"The package: {package}\nCheck it anywhere: edgeopt verify {package}", highlight=False, soft_wrap=True)
     return 0
 
 
