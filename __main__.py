@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 
 
 def main() -> None:
-    """Runs the command line. For `serve` the protocol's stdout is set aside before anything can print to it."""
-    if "serve" in sys.argv[1:2]:
+    """Runs the command line. For `serve` the protocol's stdout is set aside until everything that could print to it
+    while it is imported has been."""
+    serves = "serve" in sys.argv[1:2]
+    if serves:
         wire = os.dup(1)
         os.dup2(2, 1)
     from .server.cli import app
 
-    if "serve" in sys.argv[1:2]:
+    if serves:
+        importlib.import_module(".server.transports", __package__)
         sys.stdout.flush()
         os.dup2(wire, 1)
         os.close(wire)

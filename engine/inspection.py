@@ -17,6 +17,7 @@ from .measure import metrics
 from .measure.accuracy import batch_size
 from .models import onnx_file
 from .models.formats import sniff
+from .models.identity import weights_digest
 from .models.tensors import check_tensors, external_file, external_tensors
 from .models.trial import Trial, try_model
 from .problems import JobProblem
@@ -61,6 +62,7 @@ def run(task: Inspect, bench: Bench) -> Inspected:
         evaluation=evaluation.info,
         calibration=calibration.info if calibration else None,
         model_files=[str(file) for file in model_files],
+        weights=weights_digest(onnx_file.load(path)),
         warnings=[*_objections(model), *_left_to_profile(trial, task.load_seconds)],
     )
 

@@ -25,7 +25,8 @@ class Inspect(Record):
 
 
 class Inspected(Record):
-    """`preprocessing` is complete: what was left out has been derived from the model's inputs."""
+    """`preprocessing` is complete: what was left out has been derived from the model's inputs. `weights`: a digest of the
+    model's constants, by which a variant is known again under another name."""
 
     kind: Literal["inspect"] = "inspect"
     model: ModelInfo
@@ -33,6 +34,7 @@ class Inspected(Record):
     evaluation: DataInfo
     calibration: DataInfo | None
     model_files: list[str]
+    weights: str
     warnings: list[str] = []
 
 
@@ -49,12 +51,14 @@ class Profile(Record):
 
 
 class Profiled(Record):
-    """`outcomes` names the file, beside the answer, that holds the per-sample outcomes of the baseline."""
+    """`outcomes` names the file, beside the answer, that holds the per-sample outcomes of the baseline. `samples`: a sketch
+    of the evaluation samples, by which sets that share most of theirs are known."""
 
     kind: Literal["profile"] = "profile"
     baseline: Measurement
     outcomes: str
     bottleneck: str
+    samples: list[str]
 
 
 class Optimize(Record):
@@ -69,7 +73,8 @@ class Optimize(Record):
 
 
 class Optimized(Record):
-    """`changed` is False where the step left the model as it was (a variant all the same, and it says so)."""
+    """`changed` is False where the step left the model as it was (a variant all the same, and it says so). `weights` as in
+    `Inspected`."""
 
     kind: Literal["optimize"] = "optimize"
     file: FileDigest
@@ -78,6 +83,7 @@ class Optimized(Record):
     changed: bool
     parameters: dict[str, Any]
     notes: list[str]
+    weights: str
 
 
 class Benchmark(Record):

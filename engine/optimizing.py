@@ -14,7 +14,7 @@ from .data.dataset import Dataset, open_dataset, open_evaluation
 from .digests import file_digest
 from .jobs import Optimize, Optimized
 from .models import onnx_file
-from .models.identity import graph_digest
+from .models.identity import graph_digest, weights_digest
 from .problems import JobProblem
 from .runtimes import open_runner
 from .samples import batches, evenly
@@ -65,6 +65,7 @@ def run(task: Optimize, bench: Bench) -> Optimized:
         changed=changed,
         parameters=task.step.model_dump(exclude={"technique"}),
         notes=notes,
+        weights=weights_digest(onnx_file.load(out)),
     )
 
 

@@ -8,6 +8,7 @@ from itertools import cycle
 from ..contract.measures import Latency
 from .bench import Bench
 from .data.dataset import Dataset, open_evaluation
+from .data.sketch import sketch
 from .jobs import Profile, Profiled
 from .measure import inputs, machine
 from .measure.accuracy import evaluate
@@ -46,7 +47,8 @@ def run(task: Profile, bench: Bench) -> Profiled:
     baseline = subject.measurement(task, task.measurement_id, latency, bench.tmp, outcomes.accuracy())
     bench.report(0.95, "asking the runtime's profiler where the time goes")
     slowest = bottleneck(task.model_path, inputs.load(subject.inputs), task.threads, bench.tmp)
-    return Profiled(baseline=baseline, outcomes=OUTCOMES_FILE, bottleneck=slowest)
+    samples = sketch(dataset.sample_digests())
+    return Profiled(baseline=baseline, outcomes=OUTCOMES_FILE, bottleneck=slowest, samples=samples)
 
 
 def _check_same(dataset: Dataset, registered: str) -> None:

@@ -14,7 +14,7 @@ from mcp.server.auth.provider import TokenVerifier
 from mcp.server.auth.settings import AuthSettings
 from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import Context, MCPServer, RequestStateSecurity
-from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.types import CallToolResult, InputRequiredResult, Tool, ToolAnnotations
 from pydantic import ValidationError
 
@@ -87,7 +87,7 @@ class EdgeoptServer(MCPServer[Workshop]):
             self._no_unknown(name, arguments)
             return await super().call_tool(name, arguments, context)
         except ToolError as error:
-            found = _refusal_behind(error)
+            found = _refusal_behind(error, unexpected=isinstance(error, UnexpectedToolError))
             if found is None:
                 log.exception("tool %s broke", name)
                 return _broken(name)
@@ -106,10 +106,11 @@ class EdgeoptServer(MCPServer[Workshop]):
         ]
 
     def _no_unknown(self, name: str, arguments: dict[str, Any]) -> None:
-        """The SDK drops unknown arguments silently; a forged or misspelt one must be heard of."""
+        """The SDK drops unknown arguments silently; a forged or misspelt one must be heard of. So must an unknown tool."""
         schema = self._tool_input_schema(name)
         if schema is None:
-            return
+            names = ", ".join(tool.__name__ for tool, _ in TOOLS)
+            raise refuse("INVALID_ARGUMENT", f"There is no tool {untrusted(name, 64)!r}. There are: {names}.")
         known = list(schema.get("properties", {}))
         unknown = [untrusted(a, 40) for a in arguments if a not in known]
         if unknown:
@@ -137,13 +138,14 @@ def _untitled(schema: Any, *, describe: bool = True) -> Any:
     }
 
 
-def _refusal_behind(error: BaseException | None) -> Refused | None:
-    """The refusal that an SDK error wraps, or the one that it amounts to; None for a fault of ours."""
+def _refusal_behind(error: BaseException | None, *, unexpected: bool) -> Refused | None:
+    """The refusal that an SDK error wraps, or the one that it amounts to; None for a fault of ours: `unexpected` is
+    what a tool itself let through, so a ValidationError in it is not about the caller's arguments."""
     while error is not None:
         match error:
             case Refused():
                 return error
-            case ValidationError():
+            case ValidationError() if not unexpected:
                 return _bad_arguments(error)
             case StoreFull() | NotStarted():
                 return refuse("DISK_SPACE", f"Nothing was done: {error}. Free some space, then call again.")

@@ -19,7 +19,7 @@ from ..tools.workshop import Workshop
 async def _session(session_id: str, ctx: Context) -> Session:
     """`Context[Workshop]` is spelt out in tools alone: the SDK finds no context parameter in a resource by it."""
     try:
-        return await enter(cast(Ctx, ctx), session_id, "get_state")
+        return await enter(cast(Ctx, ctx), session_id)
     except Refused as error:
         raise ResourceError(error.refusal.message) from error
 

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..contract.devices import DEVICES
+from ..contract.text import untrusted
 from ..tools.workshop import Policy, Settings
 from .machine import device_name, is_plausibly
 
@@ -40,8 +41,11 @@ def read_policy(path: Path | None) -> Policy:
         return Policy()
     try:
         parsed = PolicyFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
-        raise BadSettings(f"The policy file {path} cannot be used: {error}") from error
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise BadSettings(f"The policy file {path} cannot be used: {untrusted(wrong, 500)}") from error
+    except (OSError, ValueError) as error:  # not TOML, not text
+        raise BadSettings(f"The policy file {path} cannot be used: {untrusted(str(error), 500)}") from error
     return Policy(**parsed.model_dump())
 
 
@@ -51,6 +55,25 @@ def default_workspace() -> Path:
     return Path(base) / "edgeopt"
 
 
+def _real(path: Path, option: str) -> Path:
+    try:
+        return path.expanduser().resolve()
+    except (OSError, RuntimeError) as error:
+        raise BadSettings(f"{option} {path}: {error}") from error
+
+
+def _max_wait_s() -> float:
+    """How long a call waits for its job by default, seconds (EDGEOPT_MAX_WAIT_S)."""
+    given = os.environ.get("EDGEOPT_MAX_WAIT_S", "50")
+    try:
+        seconds = float(given)
+    except ValueError as error:
+        raise BadSettings(f"EDGEOPT_MAX_WAIT_S={given}: a number of seconds is needed.") from error
+    if not 0 <= seconds <= 600:
+        raise BadSettings(f"EDGEOPT_MAX_WAIT_S={given}: 0 to 600 seconds.")
+    return seconds
+
+
 def split_roots(given: list[Path]) -> tuple[Path, ...]:
     """The allowed roots: those given, else those of EDGEOPT_ALLOW_ROOTS (':'-separated), else the current folder.
 
@@ -58,7 +81,7 @@ def split_roots(given: list[Path]) -> tuple[Path, ...]:
         BadSettings: one of them is no folder.
     """
     from_environment = [Path(p) for p in os.environ.get("EDGEOPT_ALLOW_ROOTS", "").split(":") if p]
-    roots = tuple(p.expanduser().resolve() for p in (given or from_environment or [Path.cwd()]))
+    roots = tuple(_real(p, "--allow-root") for p in (given or from_environment or [Path.cwd()]))
     for root in roots:
         if not root.is_dir():
             raise BadSettings(f"The allowed root {root} is not a folder. Name an existing one with --allow-root.")
@@ -104,7 +127,7 @@ def settings(
     Raises:
         BadSettings.
     """
-    home = (workspace or Path(os.environ.get("EDGEOPT_WORKSPACE") or default_workspace())).expanduser().resolve()
+    home = _real(workspace or Path(os.environ.get("EDGEOPT_WORKSPACE") or default_workspace()), "--workspace")
     try:
         code = {p.resolve(): hashlib.sha256(p.read_bytes()).hexdigest() for p in allow_user_code or []}
     except OSError as error:
@@ -112,12 +135,12 @@ def settings(
     return Settings(
         workspace=home,
         allow_roots=split_roots(allow_root or []),
-        output_roots=tuple(p.expanduser().resolve() for p in output_root or []),
+        output_roots=tuple(_real(p, "--output-root") for p in output_root or []),
         host_is=checked_device(host_is),
         policy=read_policy(policy),
         user_code=code,
         allow_pickle=allow_pickle,
         job_memory_mb=job_memory_mb or machine_memory_mb(),
         job_minutes=job_minutes,
-        max_wait_s=float(os.environ.get("EDGEOPT_MAX_WAIT_S", "50")),
+        max_wait_s=_max_wait_s(),
     )

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable
 
 from ..contract.text import untrusted
+from ..engine.executor.base import NotStarted
 from ..state.block import state_block
 from ..state.events import DecisionMade
 from ..state.guardrails import needs_person
 from ..state.session import Session
-from ..state.store import Conflict
+from ..state.store import Conflict, HistoryEdited, StoreFull
 from ..tools.answers import Refused
-from ..tools.deciding import judged
+from ..tools.deciding import judged, remember
 from ..tools.question import question
 from ..tools.recording import reconcile
 from ..tools.reporting import summary, tradeoff
@@ -32,22 +33,32 @@ def decide_on_terminal(shop: Workshop, session_id: str) -> None:
     if not has_terminal():
         raise SystemExit("edgeopt: `edgeopt decide` asks a person, and there is no terminal here. Run it in one.")
     try:
-        session = reconcile(shop, session_id)
-        open_questions = [
-            v
-            for v, record in session.variants.items()
-            if needs_person(record) and record.artifact.sha256 not in session.turned_down_hashes
-        ]
-        if not open_questions:
+        questions = _open_questions(reconcile(shop, session_id))
+        if not questions:
             print("Nothing waits for a person in this session.")
-        for variant_id in open_questions:
-            _decide_one(shop, session_id, variant_id, input)
-    except Refused as error:
-        raise SystemExit(f"edgeopt: {error.refusal.message}") from error
+        for variant_id in questions:
+            waiting = shop.load(session_id)[0].waiting_for_person
+            if waiting and variant_id not in waiting:
+                print(f"{variant_id}, which the agent gave up, can be kept once {', '.join(waiting)} is decided.")
+            else:
+                _decide_one(shop, session_id, variant_id, input)
+    except (Refused, HistoryEdited, StoreFull, NotStarted) as error:
+        raise SystemExit(f"edgeopt: {error}") from error
+
+
+def _open_questions(session: Session) -> list[str]:
+    """The variants that only a person can keep: first what waits, for it stops all else, then what the agent gave up."""
+    found = [
+        v
+        for v, record in session.variants.items()
+        if needs_person(record) and record.artifact.sha256 not in session.turned_down_hashes
+    ]
+    return sorted(found, key=lambda v: v not in session.waiting_for_person)
 
 
 def _decide_one(shop: Workshop, session_id: str, variant_id: str, ask: Ask) -> None:
-    session = judged(shop, session_id, variant_id, "keep", shop.load(session_id)[0].opened.owner, asking="terminal")
+    owner = shop.load(session_id)[0].opened.owner
+    session, _ = judged(shop, session_id, variant_id, "keep", owner, asking="terminal")
     print(f"\n{question(session, variant_id)}\n")
     answer = ""
     while answer not in ("keep", "revert", "skip"):
@@ -65,8 +76,7 @@ def record_terminal_decision(shop: Workshop, session_id: str, variant_id: str, k
     """Records what a person answered, after the guardrails have judged once more (files may have changed meanwhile)."""
     while True:
         owner = shop.load(session_id)[0].opened.owner
-        judged(shop, session_id, variant_id, "keep", owner, asking="terminal")
-        session, tip = shop.load(session_id)
+        session, tip = judged(shop, session_id, variant_id, "keep", owner, asking="terminal")
         verb = "accepted" if keep else "turned down"
         event = DecisionMade(
             variant_id=variant_id,
@@ -76,6 +86,7 @@ def record_terminal_decision(shop: Workshop, session_id: str, variant_id: str, k
             decided_by=f"person {untrusted(getpass.getuser(), 40)}, {verb} on the terminal",
             reason=untrusted(reason, 500),
         )
+        remember(shop, session, event)
         try:
             return shop.record(session_id, tip, event)
         except Conflict:
@@ -85,7 +96,11 @@ def record_terminal_decision(shop: Workshop, session_id: str, variant_id: str, k
 def print_sessions(shop: Workshop) -> None:
     """One line a session."""
     for session_id in shop.store.session_ids(1000):
-        session, _ = shop.load(session_id)
+        try:
+            session, _ = shop.load(session_id)
+        except HistoryEdited as error:
+            print(f"{session_id}  NOT TO BE TRUSTED: {error}")
+            continue
         block = state_block(session)
         print(f"{session_id}  {session.history[0].at[:16]}  {block.phase:9}  {block.model_name}: {block.next_action}")
 
@@ -94,8 +109,8 @@ def print_report(shop: Workshop, session_id: str) -> None:
     """The summary and the trade-off table, as Markdown."""
     try:
         session = reconcile(shop, session_id, reading=True)
-    except Refused as error:
-        raise SystemExit(f"edgeopt: {error.refusal.message}") from error
+    except (Refused, HistoryEdited) as error:
+        raise SystemExit(f"edgeopt: {error}") from error
     if session.baseline is None:
         raise SystemExit("edgeopt: the baseline of this session is not measured yet.")
     print(f"{summary(session)}\n\n{tradeoff(session)}")

@@ -55,7 +55,7 @@ def read_token(path: Path) -> str:
     """
     try:
         token = path.read_text(encoding="utf-8").strip()
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise BadSettings(f"--token-file: {error}") from error
     if len(token) < 16 or not token.isprintable():
         raise BadSettings("--token-file: the token needs 16 printable characters or more.")
@@ -67,7 +67,10 @@ def serve_http(settings: Settings, port: int, token_file: Path | None) -> None:
     address = f"http://127.0.0.1:{port}"
     if token_file:
         auth = AuthSettings(
-            issuer_url=AnyHttpUrl(address), resource_server_url=AnyHttpUrl(f"{address}/mcp"), required_scopes=[]
+            issuer_url=AnyHttpUrl(address),
+            resource_server_url=AnyHttpUrl(f"{address}/mcp"),
+            required_scopes=[],
+            validate_token_resource=False,  # one token for one server: it names no resource
         )
         server = build(settings, auth=auth, token_verifier=OneToken(read_token(token_file)))
     else:

@@ -10,12 +10,15 @@ from ..engine.executor.local import LocalExecutor
 from ..state.store import Store
 from ..tools.workshop import Workshop
 from .machine import device_name
-from .settings import settings
+from .settings import BadSettings, settings
 
 
 def open_workshop(workspace: Path | None) -> Workshop:
     """The workshop of `workspace`, which must be there already."""
-    chosen = settings(workspace)
+    try:
+        chosen = settings(workspace)
+    except BadSettings as error:
+        raise SystemExit(f"edgeopt: {error}") from error
     if not (chosen.workspace / "events.db").exists():
         raise SystemExit(f"edgeopt: there is no workspace at {chosen.workspace}. Name it with --workspace.")
 

@@ -39,6 +39,7 @@ class SessionOpened(Record):
     source_format: str
     target_device: str
     files: list[FileIdentity]
+    weights: Sha256
     model: ModelInfo
     evaluation: Evaluation
     evaluation_digest: Sha256
@@ -84,6 +85,7 @@ class BaselineMeasured(Record):
     outcomes: FileIdentity
     bottleneck: str
     request: str
+    samples: list[str] = []
 
 
 class VariantCreated(Record):

@@ -60,6 +60,8 @@ class Facts:
     disk_free_mb: float | None = None
     disk_needed_mb: float = 0.0
     looks_allowed: int | None = None
+    looks_spent: int = 0
+    turned_down_before: bool = False
     unavailable: str | None = None
 
 
@@ -267,7 +269,9 @@ def needs_person(record: VariantRecord | None) -> bool:
 
 def human_unavailable(session: Session, request: Request, facts: Facts) -> Refusal | None:
     record = _record(session, request)
-    if request.outcome != "keep" or record is None or not needs_person(record) or _hash_turned_down(session, record):
+    if request.outcome != "keep" or record is None or not needs_person(record):
+        return None
+    if _hash_turned_down(session, record, facts):
         return None
     if facts.asking == "terminal" or (facts.asking == "chat" and record.closed < QUESTIONS_AT_MOST):
         return None
@@ -283,14 +287,16 @@ def human_unavailable(session: Session, request: Request, facts: Facts) -> Refus
     )
 
 
-def _hash_turned_down(session: Session, record: VariantRecord) -> bool:
-    return record.artifact.sha256 in session.turned_down_hashes
+def _hash_turned_down(session: Session, record: VariantRecord, facts: Facts) -> bool:
+    """A no is final for the file: in this session, and in every other of the same original."""
+    lost = record.validation is not None and not record.passed
+    return record.artifact.sha256 in session.turned_down_hashes or (lost and facts.turned_down_before)
 
 
-def human_declined(session: Session, request: Request, _facts: Facts) -> Refusal | None:
+def human_declined(session: Session, request: Request, facts: Facts) -> Refusal | None:
     record = _record(session, request)
     builds_on_it = request.tool == "optimize_model"
-    if record is None or not (request.keeps or builds_on_it) or not _hash_turned_down(session, record):
+    if record is None or not (request.keeps or builds_on_it) or not _hash_turned_down(session, record, facts):
         return None
     return _refuse(
         "HUMAN_DECLINED",
@@ -357,7 +363,9 @@ def target_label(session: Session, _request: Request, facts: Facts) -> Refusal |
 
 
 def look_budget(session: Session, request: Request, facts: Facts) -> Refusal | None:
-    if facts.looks_allowed is None or session.looks < facts.looks_allowed or request.variant_id == BASELINE:
+    record = _record(session, request)
+    costs_a_look = record is not None and record.validation is None
+    if facts.looks_allowed is None or facts.looks_spent < facts.looks_allowed or not costs_a_look:
         return None
     return _refuse(
         "LOOK_BUDGET",

@@ -16,12 +16,15 @@ from .events import (
     FileIdentity,
     JobFailed,
     JobStarted,
+    LookTaken,
     PackageBuilt,
+    PersonAnswered,
     QuestionClosed,
     ReportRendered,
     SessionOpened,
     VariantBenchmarked,
     VariantCreated,
+    VariantMade,
     VariantValidated,
     ends,
 )
@@ -84,12 +87,12 @@ class Session:
     baseline_request: str | None = None
     outcomes: FileIdentity | None = None
     bottleneck: str = ""
+    samples: list[str] = field(default_factory=list)
     baseline_runs: int = 0
     variants: dict[str, VariantRecord] = field(default_factory=dict)
     jobs: dict[str, JobStarted] = field(default_factory=dict)
     ended: dict[str, Event] = field(default_factory=dict)
     packages: dict[str, Package] = field(default_factory=dict)
-    looks: int = 0
     decided_after_report: bool = True
     history: tuple[Recorded, ...] = ()
 
@@ -167,8 +170,8 @@ def _changed(session: Session, variant_id: str, **changes: object) -> Session:
 
 def _apply(session: Session, event: Event) -> Session:
     match event:
-        case SessionOpened() | JobFailed() | CallRefused():
-            return session
+        case SessionOpened() | JobFailed() | CallRefused() | LookTaken() | PersonAnswered() | VariantMade():
+            return session  # the last three belong to other streams than a session's
         case JobStarted():
             return replace(session, jobs=session.jobs | {event.job_id: event})
         case BaselineMeasured():
@@ -178,6 +181,7 @@ def _apply(session: Session, event: Event) -> Session:
                 baseline_request=event.request,
                 outcomes=event.outcomes,
                 bottleneck=event.bottleneck,
+                samples=event.samples,
             )
         case VariantCreated():
             record = VariantRecord(event.artifact, event.changed)
@@ -190,8 +194,7 @@ def _apply(session: Session, event: Event) -> Session:
         case VariantValidated(variant_id="baseline"):
             return session
         case VariantValidated():
-            session = _changed(session, event.variant_id, validation=event.validation)
-            return replace(session, looks=max(session.looks, event.validation.look.number))
+            return _changed(session, event.variant_id, validation=event.validation)
         case DecisionRequested():
             return _changed(session, event.variant_id, asked=event.number)
         case QuestionClosed():

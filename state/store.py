@@ -149,5 +149,7 @@ class Store:
     def session_ids(self, limit: int) -> list[str]:
         """The sessions, newest first."""
         with self._turn:
-            rows = self._db.execute("SELECT session FROM event WHERE seq = 1 ORDER BY at DESC LIMIT ?", (limit,))
+            # Other streams than sessions live here too: the ledgers of originals.
+            query = "SELECT session FROM event WHERE seq = 1 AND kind = 'SessionOpened' ORDER BY at DESC LIMIT ?"
+            rows = self._db.execute(query, (limit,))
             return [row[0] for row in rows.fetchall()]

@@ -11,7 +11,9 @@ def alternatives(made: Artifact, judged: Validation) -> list[str]:
         return []
     found: list[str] = []
     if judged.more_samples_needed:
-        found.append(f"Label about {judged.more_samples_needed} more samples and open a new session: that would settle it.")
+        found.append(
+            f"Label about {judged.more_samples_needed} more samples and open a new session: that would settle it."
+        )
     if made.technique == "int8_static":
         if made.parameters.get("per_channel") is False:
             found.append("int8_static with per_channel=true: one scale a channel loses less.")

@@ -174,10 +174,8 @@ def result(reply: Reply, log: str) -> CallToolResult:
 
 def refused(refusal: Refusal, state: StateBlock | None) -> CallToolResult:
     """A refusal, the same in structured content and in text."""
-    body = {"status": "refused", "refusal": refusal.model_dump(mode="json")}
-    text = json.dumps(body) if state is None else f"{json.dumps(body)}\n\n{state.text()}"
-    body["state"] = state.model_dump(mode="json") if state else None
-    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=body, is_error=True)
+    text = json.dumps({"status": "refused", "refusal": refusal.model_dump(mode="json")})
+    return result(Reply(status="refused", refusal=refusal, state=state), text)
 
 
 def refuse(code: Any, message: str, *, guardrail: str = "", missing: list[str] | None = None, next_calls: list[NextCall] | None = None) -> Refused:  # fmt: skip
@@ -201,6 +199,7 @@ GUARDRAILS = {
     "PATH_NOT_ALLOWED": "Files are read below the allowed roots alone",
     "UNTRUSTED_CODE": "Code in a file runs only by the operator's leave",
     "ORIGINAL_PROTECTED": "The original is never modified, renamed, moved or deleted",
+    "DERIVED_MODEL": "A variant is no original",
     "BASELINE_IMPLAUSIBLE": "A baseline must be above chance",
     "DECISION_REQUIRED": "A loss beyond the tolerance stops everything",
     "HUMAN_UNAVAILABLE": "Only a person accepts a loss or loosens the bar",

@@ -10,13 +10,14 @@ from pydantic import BaseModel, Field
 
 from ..contract.text import untrusted
 from ..state.block import state_block
-from ..state.events import DecisionMade, DecisionRequested, QuestionClosed
+from ..state.events import DecisionMade, DecisionRequested, PersonAnswered, QuestionClosed
 from ..state.guardrails import Facts, Request, judge, needs_person
 from ..state.session import Session
-from ..state.store import Conflict
+from ..state.store import Conflict, Tip
 from .answers import Decision, DecisionReply, refuse, result
 from .asking import client_name, why_not_asked
 from .facts import look_up
+from .ledger import remember_answer
 from .question import question
 from .recording import reconcile
 from .road import Ctx, guarded, identity, in_thread, note_refusal, owner_of, resolve, shop_of
@@ -33,13 +34,17 @@ class Answer(BaseModel):
     reason: str = Field(default="", max_length=500, description="Why (kept in the history)")
 
 
-def judged(shop: Workshop, session_id: str, variant_id: str, outcome: Outcome, owner: str, **known: Any) -> Session:
-    """The session, after the guardrails have let this decision pass; `known` are facts about who can be asked.
+def judged(
+    shop: Workshop, session_id: str, variant_id: str, outcome: Outcome, owner: str, **known: Any
+) -> tuple[Session, Tip]:
+    """The session, after the guardrails have let this decision pass, and where the decision must attach: what was
+    recorded since is a Conflict. `known` are facts about who can be asked.
 
     Raises:
         Refused.
     """
-    session = reconcile(shop, session_id)
+    reconcile(shop, session_id)
+    session, tip = shop.load(session_id)
     request = Request(
         "decide_variant",
         variant_id=resolve(session, variant_id),
@@ -47,7 +52,7 @@ def judged(shop: Workshop, session_id: str, variant_id: str, outcome: Outcome, o
         identity=identity("decide_variant", {"variant_id": variant_id}),
     )
     guarded(shop, session, request, look_up(shop, session, request, owner, **known))
-    return session
+    return session, tip
 
 
 def _who_asks(ctx: Ctx) -> dict[str, str]:
@@ -59,7 +64,7 @@ async def ask_person(session_id: str, variant_id: str, outcome: Outcome, ctx: Ct
     """The question to a person where keeping needs one. Runs again in every round: it must not change by being asked."""
     shop = shop_of(ctx)
     owner, who = owner_of(ctx), _who_asks(ctx)
-    session = await in_thread(shop, lambda: judged(shop, session_id, variant_id, outcome, owner, **who))
+    session, _ = await in_thread(shop, lambda: judged(shop, session_id, variant_id, outcome, owner, **who))
     variant = resolve(session, variant_id)
     if outcome == "revert" or not needs_person(session.variants.get(variant)):
         return Answer(outcome=outcome)
@@ -112,8 +117,7 @@ def _settle(
     client: str,
 ) -> CallToolResult:
     while True:
-        judged(shop, session_id, variant_id, outcome, owner, asking="chat")
-        session, tip = shop.load(session_id)
+        session, tip = judged(shop, session_id, variant_id, outcome, owner, asking="chat")
         variant = resolve(session, variant_id)
         record = session.variants[variant]
         by_person = outcome == "keep" and needs_person(record)
@@ -122,6 +126,9 @@ def _settle(
             event = QuestionClosed(variant_id=variant, variant_sha256=sha256, client=client)
         else:
             event = _decision(variant, sha256, outcome, reason, answer, by_person, client)
+        # Before the session's own record: a no that was spoken holds, even if the server dies between the two.
+        if isinstance(event, DecisionMade) and event.by_person:
+            remember(shop, session, event)
         try:
             session = shop.record(session_id, tip, event)
         except Conflict:
@@ -131,6 +138,17 @@ def _settle(
         if by_person and event.outcome == "revert":
             raise _declined(shop, session, variant)
         return decided(session, event)
+
+
+def remember(shop: Workshop, session: Session, decision: DecisionMade) -> None:
+    """Puts a person's decision into the ledger of the original."""
+    answer = PersonAnswered(
+        session_id=session.session_id,
+        variant_sha256=decision.variant_sha256,
+        outcome=decision.outcome,
+        decided_by=decision.decided_by,
+    )
+    remember_answer(shop, session, answer)
 
 
 def _decision(
@@ -175,7 +193,8 @@ def _closed(shop: Workshop, session: Session, variant_id: str) -> Exception:
     request = Request("optimize_model", variant_id="baseline")
     refusal = judge(session, request, Facts(owner=session.opened.owner))
     if refusal is None or refusal.code != "DECISION_REQUIRED":
-        return refuse("DECISION_REQUIRED", f"The question on {variant_id} was closed unanswered. It stays open.")
+        message = f"The person closed the question on {variant_id} without an answer. It stays reverted."
+        return note_refusal(shop, session, "decide_variant", refuse("DECISION_REQUIRED", message).refusal)
     message = f"The person closed the question without an answer. {refusal.message}"
     return note_refusal(shop, session, "decide_variant", refusal.model_copy(update={"message": message}))
 

@@ -8,7 +8,10 @@ from typing import Any
 from ..contract.steps import switched_on_too_early
 from ..state.guardrails import WORK, Facts, FileState, Request
 from ..state.session import BASELINE, Session
+from .ledger import read, spent
 from .workshop import Workshop
+
+JUDGED_BY_LEDGER = frozenset({"optimize_model", "validate_variant", "decide_variant", "package_variant"})
 
 
 def look_up(shop: Workshop, session: Session, request: Request, owner: str, **known: Any) -> Facts:
@@ -27,6 +30,8 @@ def look_up(shop: Workshop, session: Session, request: Request, owner: str, **kn
     if request.tool in ("profile_model", "validate_variant"):
         state = shop.fingerprints.state(opened.evaluation.dataset_path, opened.evaluation_digest)
         facts = replace(facts, evaluation=state)
+    if request.tool in JUDGED_BY_LEDGER and session.baseline is not None:
+        facts = replace(facts, **_ledger(shop, session, request))
     if request.step is not None:
         facts = replace(
             facts,
@@ -34,6 +39,17 @@ def look_up(shop: Workshop, session: Session, request: Request, owner: str, **kn
             unavailable=_not_built(request),
         )
     return replace(facts, **known)
+
+
+def _ledger(shop: Workshop, session: Session, request: Request) -> dict[str, Any]:
+    """What the ledger of the original says of this variant. A look that is paid for costs nothing again."""
+    record = session.variants.get(request.variant_id or BASELINE)
+    if record is None:
+        return {}
+    ledger, _ = read(shop, session)
+    sha256 = record.artifact.sha256
+    paid = ledger.known(sha256, session.samples, session.opened.data.samples)
+    return {"looks_spent": 0 if paid else spent(ledger, session), "turned_down_before": ledger.turned_down(sha256)}
 
 
 def _original(shop: Workshop, session: Session) -> FileState:

@@ -171,7 +171,7 @@ def package_log(package: Package) -> str:
             f"**Folder**: {package.path}",
             table(["File", "Bytes", "SHA-256"], [[f.name, str(f.bytes), f.sha256[:16] + "…"] for f in package.files]),
             "",
-            f"**Verified**: {'yes' if package.verified else 'no'}: {package.verification}",
+            f"**Verification**: {package.verification}",
         ]
     )
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any
 
 from mcp.types import CallToolResult
 from pydantic import Field
 
+from ..contract.measures import Look
 from ..contract.steps import EXACT
 from ..engine.jobs import Benchmark, Task, Validate
 from ..state.guardrails import Request
+from ..state.ledger import ALPHA
 from ..state.session import BASELINE, Session
 from .answers import BenchmarkReply, ValidationReply
+from .ledger import take_look
 from .road import Ctx, Plan, enter, identity, resolve, shop_of, work
 from .types import Iterations, SessionId, VariantId, WaitS
 
+# Judging the baseline against itself says how far it repeats; there is nothing to pass.
+NO_LOOK = Look(number=0, alpha=ALPHA)
 SUSTAINED = "sustained_seconds is not built in this version. Leave it at 0."
 
 
@@ -30,7 +34,7 @@ async def benchmark_variant(
     """Measure a variant's speed, size and memory against the baseline: both in alternation in one run, under the
     baseline's conditions. variant_id="baseline" compares the baseline with itself (the machine's noise)."""
     shop = shop_of(ctx)
-    session = await enter(ctx, session_id, "benchmark_variant")
+    session = await enter(ctx, session_id)
     variant = resolve(session, variant_id)
     arguments: dict[str, Any] = {"variant_id": variant, "iterations": iterations}
 
@@ -62,7 +66,8 @@ async def validate_variant(
 ) -> Annotated[CallToolResult, ValidationReply]:
     """Measure a variant's accuracy on the whole evaluation set, sample by sample against the baseline. PASS, FAIL or
     INCONCLUSIVE; anything but PASS stops everything until a person decides or the variant is reverted."""
-    session = await enter(ctx, session_id, "validate_variant")
+    shop = shop_of(ctx)
+    session = await enter(ctx, session_id)
     variant = resolve(session, variant_id)
     arguments: dict[str, Any] = {"variant_id": variant}
 
@@ -70,7 +75,7 @@ async def validate_variant(
         opened, outcomes, baseline = session.opened, session.outcomes, session.baseline
         if outcomes is None or baseline is None or baseline.accuracy is None:
             raise LookupError("a baseline without outcomes")  # the guardrails have let nothing pass without
-        look = session.looks + (variant != BASELINE)
+        look = take_look(shop, session, session.variants[variant].artifact.sha256) if variant != BASELINE else NO_LOOK
         return Validate(
             baseline_path=session.original.path,
             baseline_outcomes=outcomes.path,
@@ -83,8 +88,8 @@ async def validate_variant(
             tolerance_kind=opened.tolerance_kind,
             evidence=opened.evidence,
             exact=all(a.technique in EXACT for a in session.chain(variant)),
-            look_number=look,
-            alpha=look_alpha(max(1, look)),
+            look_number=look.number,
+            alpha=look.alpha,
         )
 
     request = Request(
@@ -104,16 +109,10 @@ async def validate_variant(
     return await work(ctx, session_id, Plan(request, task, concerned, already), wait_s)
 
 
-def look_alpha(number: int) -> float:
-    """The error that the k-th look may spend: 0.05 * 6 / (pi^2 k^2). All looks together spend at most 0.05, so looking
-    until something passes gains nothing."""
-    return 0.05 * 6 / (math.pi**2 * number**2)
-
-
 def effective_tolerance(session: Session) -> float:
-    """The session's tolerance; an absolute one is bounded by the policy's share of the baseline, unless a person
-    loosened it."""
+    """The session's tolerance; an absolute one is bounded by the policy's share of the baseline: when the session was
+    opened nobody could be asked whether it is loose."""
     opened, baseline = session.opened, session.baseline
-    if opened.tolerance_kind == "relative" or opened.loosened_by or baseline is None or baseline.accuracy is None:
+    if opened.tolerance_kind == "relative" or baseline is None or baseline.accuracy is None:
         return opened.accuracy_tolerance
     return min(opened.accuracy_tolerance, opened.max_tolerance * abs(baseline.accuracy.value))

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 from ..contract.devices import DEVICES, Device
 from ..contract.evaluation import MEASURABLE, Evaluation
 from ..contract.refusals import Refusal
+from ..contract.text import untrusted
 from ..engine.executor.base import Failed
 from ..engine.jobs import Inspect, Inspected, JobSpec
 from ..engine.models import formats
@@ -26,8 +27,9 @@ from ..state.events import FileIdentity, PreflightItem, SessionOpened
 from ..state.store import START
 from .answers import GUARDRAILS, OpenReply, Refused, refuse, result
 from .asking import client_name, why_not_asked
+from .lineage import refuse_derived
 from .log import preflight_log
-from .paths import readable
+from .paths import readable, real_path, shown
 from .road import REFUSALS_FROM_WORK, Ctx, in_thread, owner_of, shop_of
 from .workshop import Settings, Workshop
 
@@ -71,11 +73,11 @@ def check_inputs(settings: Settings, model_path: str, evaluation: Evaluation, ca
 
 
 def _refuse_user_code(settings: Settings, name: str, given: str) -> None:
-    file = Path(given.rpartition(":")[0] or given).expanduser().resolve()
+    file = real_path(given.rpartition(":")[0] or given, name)
     if file not in settings.user_code:
         raise refuse(
             "UNTRUSTED_CODE",
-            f"{name} names the file {file}, which the operator has not allowed to run (--allow-user-code FILE).",
+            f"{name} names the file {shown(file)}, which the operator has not allowed to run (--allow-user-code FILE).",
         )
     raise refuse("UNAVAILABLE", f"{name}: user code does not run yet in this version. Use a built-in metric.")
 
@@ -128,12 +130,13 @@ async def ask_about_loosening(
         raise refuse(
             "HUMAN_UNAVAILABLE",
             f"This session asks for {' and for '.join(loose)}. Only a person loosens the bar, and {because}. Open it with "
-            "the policy's bar (leave accuracy_tolerance and evidence out), or tell the operator of --policy FILE.",
+            f"{_within(settings)}, or tell the operator of --policy FILE.",
             missing=["a person's consent"],
         )
     return Elicit(
-        f"An agent wants to optimize {inputs.model.name} with a looser bar than the policy's (at most "
-        f"{settings.policy.max_tolerance:.2%} relative drop, proven): {'; '.join(loose)}. Allow it for this session?",
+        f"An agent wants to optimize {untrusted(inputs.model.name)} with a looser bar than the policy's (at most "
+        f"{settings.policy.max_tolerance:.2%} relative drop, {settings.policy.evidence}): {'; '.join(loose)}. Allow it for "
+        "this session?",
         Loosening,
     )
 
@@ -148,17 +151,19 @@ async def open_session(
     accuracy_tolerance: Tolerance = 0.02,
     tolerance_kind: Literal["relative", "absolute"] = "relative",
     evidence: Literal["proven", "point"] = "proven",
-    latency_target_ms: Annotated[float, Field(gt=0)] | None = None,
+    latency_target_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None,
     model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None,
     loader: str | None = None,
 ) -> Annotated[CallToolResult, OpenReply]:
     """Open an optimization session on a trained model; start here. Checks the files and loads the model once. Next:
     profile_model. Keep session_id: every other tool needs it. calibration_path is needed for INT8."""
     shop = shop_of(ctx)
-    loosened_by = _consent(ctx, consent, loosening(shop.settings, accuracy_tolerance, tolerance_kind, evidence))
+    looser = loosening(shop.settings, accuracy_tolerance, tolerance_kind, evidence)
+    loosened_by = _consent(ctx, consent) if looser else None
     inputs = check_inputs(shop.settings, model_path, evaluation, calibration_path)
     seen = await _inspect(shop, inputs, evaluation)
     files = await in_thread(shop, _identities, shop, [str(inputs.model), *seen.model_files])
+    await in_thread(shop, refuse_derived, shop, files[0], seen.weights)
     name = model_name or _safe_name(inputs.model)
     calibration = seen.calibration
     opened = SessionOpened(
@@ -168,6 +173,7 @@ async def open_session(
         source_format=seen.model.format,
         target_device=target_device,
         files=files,
+        weights=seen.weights,
         model=seen.model,
         evaluation=evaluation.model_copy(
             update={"dataset_path": str(inputs.dataset), "preprocessing": seen.preprocessing}
@@ -191,20 +197,27 @@ async def open_session(
     shop.record(opened.session_id, START, opened)
     session, _ = shop.load(opened.session_id)
     reply = OpenReply(
-        state=state_block(session), session_id=opened.session_id, preflight=opened.preflight, model=_short(seen.model)
+        state=state_block(session),
+        message="; ".join(seen.warnings)[:1000] or None,
+        session_id=opened.session_id,
+        preflight=opened.preflight,
+        model=_short(seen.model),
     )
-    return result(reply, f"**session_id**: {opened.session_id}\n\n{preflight_log(opened)}")
+    warned = "".join(f"\nWarning: {w}" for w in seen.warnings[:5])
+    return result(reply, f"**session_id**: {opened.session_id}\n\n{preflight_log(opened)}{warned}")
 
 
-def _consent(ctx: Ctx, consent: ElicitationResult[Loosening], loose: list[str]) -> str | None:
-    if not loose:
-        return None
+def _within(settings: Settings) -> str:
+    """The loosest arguments that nobody needs to be asked about."""
+    return f"accuracy_tolerance={settings.policy.max_tolerance:.6g} at most and evidence={settings.policy.evidence!r}"
+
+
+def _consent(ctx: Ctx, consent: ElicitationResult[Loosening]) -> str:
     if isinstance(consent, AcceptedElicitation) and consent.data.outcome == "accept":
         return f"a person, accepted through {client_name(ctx)}"
     raise refuse(
         "HUMAN_DECLINED",
-        "The person did not agree to a looser bar. Open the session with the policy's bar: leave accuracy_tolerance and "
-        "evidence out.",
+        f"The person did not agree to a looser bar. Open the session with {_within(shop_of(ctx).settings)}.",
     )
 
 
@@ -225,8 +238,9 @@ async def _inspect(shop: Workshop, inputs: Inputs, evaluation: Evaluation) -> In
     )
     spec = JobSpec(job_id=name, task=task, memory_mb=shop.settings.job_memory_mb, timeout_s=600)
     try:
-        await in_thread(shop, shop.executor.submit, folder, spec)
-        while shop.executor.poll(folder).state != "over":
+        while (view := shop.executor.poll(folder)).state != "over":
+            if view.state != "running":  # not begun, or its supervisor was killed
+                await in_thread(shop, shop.executor.submit, folder, spec)
             await anyio.sleep(0.02)
         outcome = await in_thread(shop, shop.executor.collect, folder)
     except OSError as error:

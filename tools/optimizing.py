@@ -34,7 +34,7 @@ async def optimize_model(
 ) -> Annotated[CallToolResult, VariantReply]:
     """Apply ONE technique to the baseline or to a kept variant; makes a new file, never touches the original. Then
     benchmark_variant and validate_variant it before the next step."""
-    session = await enter(ctx, session_id, "optimize_model")
+    session = await enter(ctx, session_id)
     base = resolve(session, parent)
     arguments = {"step": step.model_dump(mode="json"), "parent": base}
 
@@ -75,7 +75,7 @@ async def analyze_sensitivity(
     wait_s: WaitS = None,
 ) -> Annotated[CallToolResult, SensitivityReply]:
     """Rank layers by what quantizing each alone costs. Not built in this version: answers UNAVAILABLE."""
-    session = await enter(ctx, session_id, "analyze_sensitivity")
+    session = await enter(ctx, session_id)
     arguments: dict[str, Any] = {"parent": parent, "method": method}
     request = Request(
         "analyze_sensitivity",

@@ -10,6 +10,7 @@ from pydantic import Field
 from ..contract.text import untrusted
 from ..state.block import completion, state_block
 from ..state.events import CallRefused, DecisionMade, JobFailed, JobStarted, VariantBenchmarked, VariantValidated
+from ..state.session import BASELINE
 from ..state.store import HistoryEdited, Recorded
 from .answers import HistoryLine, SessionLine, SessionsReply, StateReply, result
 from .facts import original_intact
@@ -17,12 +18,12 @@ from .log import table
 from .road import Ctx, enter, owner_of, shop_of
 from .types import SessionId
 
-RECENT = 12
-LISTED_VARIANTS = 12
+RECENT = 10
+LISTED_VARIANTS = 4
 
 
 async def list_sessions(
-    ctx: Ctx, limit: Annotated[int, Field(ge=1, le=50)] = 20
+    ctx: Ctx, limit: Annotated[int, Field(ge=1, le=20)] = 20
 ) -> Annotated[CallToolResult, SessionsReply]:
     """List your sessions, newest first, to resume one."""
     shop, owner = shop_of(ctx), owner_of(ctx)
@@ -54,16 +55,26 @@ async def list_sessions(
 async def get_state(session_id: SessionId, ctx: Ctx) -> Annotated[CallToolResult, StateReply]:
     """Read a session: state block, variants, completion criteria, recent history. Call it when you have lost the thread."""
     shop = shop_of(ctx)
-    session = await enter(ctx, session_id, "get_state")
+    session = await enter(ctx, session_id)
     criteria = completion(session, original_intact=original_intact(shop, session))
     variants = session.all_variants()
-    shown = [variants[0], *variants[1:][-LISTED_VARIANTS:]]
+    recent = variants[1:][-LISTED_VARIANTS:]
+    shown = [v for v in variants if v in recent or v.variant_id in (BASELINE, session.best)]
+    left_out = len(variants) - len(shown)
+    message = (
+        f"{left_out} earlier variants are left out: edgeopt://sessions/{session_id}/events has all."
+        if left_out
+        else None
+    )
     history = [history_line(r) for r in session.history[-RECENT:]]
-    reply = StateReply(state=state_block(session), variants=shown, completion=criteria, history=history)
+    reply = StateReply(
+        state=state_block(session), message=message, variants=shown, completion=criteria, history=history
+    )
     rows = [[v.variant_id, v.parent_id or "-", v.technique, v.precision, str(v.size_bytes), v.status] for v in shown]
     log = "\n".join(
         [
             table(["Variant", "Parent", "Technique", "Precision", "Bytes", "Status"], rows),
+            *([message] if message else []),
             "",
             *(f"- [{'x' if c.met else ' '}] {c.criterion}" for c in criteria),
         ]

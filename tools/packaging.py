@@ -28,7 +28,7 @@ async def package_variant(
     """Make a deployment folder: model, metadata, preprocessing, inference script, checksums; runs the script before it
     says `verified`. Packaging a PASS keeps it."""
     shop = shop_of(ctx)
-    session = await enter(ctx, session_id, "package_variant")
+    session = await enter(ctx, session_id)
     variant = resolve(session, variant_id)
     arguments: dict[str, Any] = {"variant_id": variant, "output_dir": output_dir}
     known: dict[str, Any] = {}

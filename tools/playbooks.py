@@ -22,6 +22,10 @@ _TIME = [
     "Ask the operator to start the server with a larger --job-minutes.",
     "Use a smaller evaluation or calibration set.",
 ]
+_PACKAGE = [
+    "Read the message: it says which output differs, and by how much.",
+    "Validate the variant again on this machine; if it still passes, report the package with `edgeopt doctor`'s output.",
+]
 _AGAIN = [
     "Call the same tool again: nothing that was recorded is lost.",
     "If it fails the same way, read log_tail and report it with `edgeopt doctor`'s output.",
@@ -30,10 +34,12 @@ _AGAIN = [
 _BY_CODE = {
     "BAD_OUTPUTS": _GARBAGE,
     "NOT_LOADABLE": _CONVERSION,
+    "NOT_RUNNABLE": _CONVERSION,
     "TECHNIQUE_FAILED": _CONVERSION,
     "MEMORY_LIMIT": _MEMORY,
     "OOM_KILLED": _MEMORY,
     "TIMEOUT": _TIME,
+    "PACKAGE_NOT_VERIFIED": _PACKAGE,
     "CANCELLED": ["The job was cancelled by cancel_job. Call the tool again to start anew."],
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..contract.text import untrusted
 from ..state.session import Session
 
 MB = 2**20
@@ -11,11 +12,12 @@ MB = 2**20
 
 def question(session: Session, variant_id: str) -> str:
     """What a person needs in order to decide on a FAIL or INCONCLUSIVE variant. A pure function of the session."""
-    record, opened = session.variants[variant_id], session.opened
+    record = session.variants[variant_id]
     made, v, c = record.artifact, record.validation, record.comparison
+    # Not model_name: an agent chose that.
+    original = untrusted(Path(session.original.path).name)
     lines = [
-        f"May {variant_id} of {opened.model_name} ({made.technique}, {made.precision}) be kept although it is "
-        f"{record.status}?"
+        f"May {variant_id} of {original} ({made.technique}, {made.precision}) be kept although it is {record.status}?"
     ]
     if v:
         low, high = v.ci95_relative_drop

@@ -19,7 +19,7 @@ MATMULS = frozenset({"MatMul", "Gemm"})
 
 async def recommend_next(session_id: SessionId, ctx: Ctx) -> Annotated[CallToolResult, RecommendReply]:
     """Say which call comes next and why, best first."""
-    session = await enter(ctx, session_id, "recommend_next")
+    session = await enter(ctx, session_id)
     found = recommendations(session)
     log = "\n".join(f"{n}. {r.tool} {r.arguments}: {r.reason} [{r.rule}]" for n, r in enumerate(found, 1))
     return result(RecommendReply(state=state_block(session), recommendations=found), log)

@@ -23,7 +23,10 @@ from ..state.session import Session
 from ..state.store import Conflict
 from .alternatives import alternatives
 from .delivery import DeliveryFailed, deliver
+from .lineage import register
 from .workshop import Workshop
+
+SKETCH_AT_MOST = 512
 
 
 def reconcile(shop: Workshop, session_id: str, *, reading: bool = False) -> Session:
@@ -96,10 +99,12 @@ def _ends(shop: Workshop, session: Session, job: JobStarted, done: Done) -> list
                     outcomes=outcomes,
                     bottleneck=answer.bottleneck[:300],
                     request=job.request,
+                    samples=answer.samples[:SKETCH_AT_MOST],
                 )
             ]
         case jobs.Optimize(), jobs.Optimized():
             path = files / Path(answer.file.name).name
+            register(shop, session, job.variant_id or "", shop.fingerprints.file(path), answer.weights)
             artifact = Artifact(
                 variant_id=job.variant_id or "",
                 parent_id=job.arguments["parent"],

@@ -28,7 +28,7 @@ async def render_report(
 ) -> Annotated[CallToolResult, ReportReply]:
     """Render the trade-off table or the summary report from recorded measurements. Show it to the user."""
     shop = shop_of(ctx)
-    session = await enter(ctx, session_id, "render_report")
+    session = await enter(ctx, session_id)
     if session.baseline is None:
         raise note_refusal(shop, session, "render_report", _no_baseline(session))
     markdown = tradeoff(session) if kind == "tradeoff" else summary(session)
@@ -68,13 +68,18 @@ def _title(record: VariantRecord) -> str:
     return f"{made.variant_id} {made.technique}{' per-tensor' if per_tensor else ''} ({record.status})"
 
 
+def change(share: float) -> str:
+    """A share with its sign; nothing has none."""
+    return f"{share:+.2%}" if round(share, 4) else "0.00%"
+
+
 def _row(record: VariantRecord) -> list[str]:
     made, c, v = record.artifact, record.comparison, record.validation
     size = f"{made.size_bytes / MB:.2f}"
     latency = f"{c.variant.latency_ms.mean:.3f}" if c else "not measured"
     accuracy = f"{v.optimized:.4f}" if v else "not measured"
     speedup = f"{c.speedup.value:.2f}x ({c.speedup.verdict})" if c else "-"
-    drop = f"{-v.relative_drop:+.2%} ({v.status})" if v else "-"
+    drop = f"{change(-v.relative_drop)} ({v.status})" if v else "-"
     return [_title(record), made.format.upper(), made.precision.upper(), size, latency, accuracy, speedup, drop]
 
 

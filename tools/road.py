@@ -59,6 +59,7 @@ REFUSALS_FROM_WORK = frozenset(
         "INVALID_ARGUMENT",
         "BAD_FILE",
         "PATH_NOT_ALLOWED",
+        "UNTRUSTED_CODE",
         "BASELINE_IMPLAUSIBLE",
         "SAME_DATASET",
         "CALIBRATION_REQUIRED",
@@ -89,15 +90,15 @@ def identity(tool: str, arguments: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-async def enter(ctx: Ctx, session_id: str, tool: str) -> Session:
-    """The session, up to date, for a tool that only reads.
+async def enter(ctx: Ctx, session_id: str) -> Session:
+    """The session, up to date, for whoever may read it. What else a tool asks is judged when it starts its work.
 
     Raises:
         Refused: UNKNOWN_SESSION, NOT_YOUR_SESSION.
     """
     shop = shop_of(ctx)
     session = await in_thread(shop, partial(reconcile, shop, session_id, reading=True))
-    if refusal := judge(session, Request(tool), Facts(owner=owner_of(ctx))):
+    if refusal := judge(session, Request("get_state"), Facts(owner=owner_of(ctx))):
         raise Refused(refusal)
     return session
 
@@ -145,8 +146,8 @@ async def work(ctx: Ctx, session_id: str, plan: Plan, wait_s: float | None, **kn
 def _start(shop: Workshop, session_id: str, plan: Plan, owner: str, known: dict[str, Any]) -> str | None:
     """The id of the job that does this request; None where its result is recorded already."""
     while True:
-        session = reconcile(shop, session_id)
-        _, tip = shop.load(session_id)
+        reconcile(shop, session_id)
+        session, tip = shop.load(session_id)  # judged as of `tip`: whatever is recorded later is a Conflict
         if session.opened.owner != owner:
             guarded(shop, session, plan.request, Facts(owner=owner))
         for job in session.running:

@@ -31,14 +31,14 @@ async def wait_for_job(
     session_id: SessionId, job_id: JobId, ctx: Ctx, wait_s: Annotated[float, Field(ge=0, le=600)] = 50
 ) -> Annotated[CallToolResult, JobReply]:
     """Wait for a running job; answers as the tool that started it, or `running` again after wait_s seconds."""
-    _known(await enter(ctx, session_id, "wait_for_job"), job_id)
+    _known(await enter(ctx, session_id), job_id)
     return await wait(ctx, session_id, job_id, wait_s)
 
 
 async def cancel_job(session_id: SessionId, job_id: JobId, ctx: Ctx) -> Annotated[CallToolResult, CancelReply]:
     """End a running job. What was recorded before stays."""
     shop = shop_of(ctx)
-    _known(await enter(ctx, session_id, "cancel_job"), job_id)
+    _known(await enter(ctx, session_id), job_id)
     session = await in_thread(shop, _cancel, shop, session_id, job_id)
     over = job_id in session.ended
     job = Job(job_id=job_id, tool=session.jobs[job_id].tool, state="over" if over else "cancelling")

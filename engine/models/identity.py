@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, MutableSequence
 from typing import Any
 
@@ -46,6 +47,22 @@ def graph_digest(model: ModelProto) -> str:
         for node in function.node:
             _canonical_node(node)
     return hashlib.sha256(copy.SerializeToString(deterministic=True)).hexdigest()
+
+
+# Smaller tensors (a shape, a scalar, an epsilon) are alike in many networks.
+_LEAST_WEIGHTS = 64
+
+
+def weights_digest(model: ModelProto) -> str:
+    """SHA-256 over the numbers of all constants of some size, wherever they stand and whatever they are called; "" where
+    there are none. External data must have been loaded."""
+    found: list[str] = []
+    for tensor in tensors(model):
+        if tensor.data_type == TensorProto.STRING or math.prod(tensor.dims) < _LEAST_WEIGHTS:
+            continue
+        values = onnx.numpy_helper.to_array(tensor)
+        found.append(hashlib.sha256(f"{values.dtype}{values.shape}".encode() + values.tobytes()).hexdigest())
+    return hashlib.sha256("".join(sorted(found)).encode()).hexdigest() if found else ""
 
 
 def _canonical_graph(graph: GraphProto) -> None:

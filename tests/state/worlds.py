@@ -47,6 +47,7 @@ def opened(**changes: object) -> SessionOpened:
         source_format="onnx",
         target_device="cpu-generic",
         files=[ORIGINAL],
+        weights="6" * 64,
         model=ModelInfo(format="onnx", framework="onnx", inputs=[], outputs=[], parameters=1, operators={"Conv": 1}),
         evaluation=Evaluation(dataset_path="/data/test.npz", metric="top1"),
         evaluation_digest="1" * 64,
