@@ -105,7 +105,7 @@ def verify(package: Annotated[Path, typer.Argument(help="The package's folder.")
     from .verifying import verify_package
 
     verified, words = verify_package(package)
-    print(f"{package}: {'verified' if verified else 'NOT VERIFIED'}: {words}")
+    print(f"{package}: {words if verified else 'NOT VERIFIED: ' + words}")
     raise typer.Exit(0 if verified else 1)
 
 

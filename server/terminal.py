@@ -36,14 +36,11 @@ def decide_on_terminal(shop: Workshop, session_id: str) -> None:
         questions = _open_questions(reconcile(shop, session_id))
         if not questions:
             print("Nothing waits for a person in this session.")
-        for variant_id in questions:
-            waiting = shop.load(session_id)[0].waiting_for_person
-            if waiting and variant_id not in waiting:
-                print(f"{variant_id}, which the agent gave up, can be kept once {', '.join(waiting)} is decided.")
-            else:
-                _decide_one(shop, session_id, variant_id, input)
+        refused = [words for variant_id in questions if (words := _refused_to_ask(shop, session_id, variant_id))]
     except (Refused, HistoryEdited, StoreFull, NotStarted) as error:
         raise SystemExit(f"edgeopt: {error}") from error
+    if refused:
+        raise SystemExit(f"edgeopt: {'; '.join(refused)}")
 
 
 def _open_questions(session: Session) -> list[str]:
@@ -54,6 +51,19 @@ def _open_questions(session: Session) -> list[str]:
         if needs_person(record) and record.artifact.sha256 not in session.turned_down_hashes
     ]
     return sorted(found, key=lambda v: v not in session.waiting_for_person)
+
+
+def _refused_to_ask(shop: Workshop, session_id: str, variant_id: str) -> str | None:
+    """Asks about one variant; what a guardrail has against it, else None: the other variants are asked about all the same."""
+    waiting = shop.load(session_id)[0].waiting_for_person
+    if waiting and variant_id not in waiting:
+        print(f"{variant_id}, which the agent gave up, can be kept once {', '.join(waiting)} is decided.")
+        return None
+    try:
+        _decide_one(shop, session_id, variant_id, input)
+    except Refused as error:
+        return f"{variant_id}: {error}"
+    return None
 
 
 def _decide_one(shop: Workshop, session_id: str, variant_id: str, ask: Ask) -> None:

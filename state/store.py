@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import ValidationError
+
 from .events import Event, ends, parse
 
 _SCHEMA = """
@@ -129,7 +131,7 @@ class Store:
         """The events after `after`, oldest first, and the new tip.
 
         Raises:
-            HistoryEdited: the chain of hashes does not hold.
+            HistoryEdited: the chain of hashes does not hold, or holds what this version cannot read.
         """
         with self._turn:
             rows: list[tuple[int, str, str, str, str]] = self._db.execute(
@@ -142,7 +144,12 @@ class Store:
             whole = seq == tip.seq + 1 and previous == tip.hash
             if not whole or digest != _digest(previous, session_id, seq, at, body):
                 raise HistoryEdited(f"event {seq} of session {session_id} is not the one that was recorded")
-            found.append(Recorded(seq, at, parse(body)))
+            try:
+                found.append(Recorded(seq, at, parse(body)))
+            except ValidationError as error:
+                raise HistoryEdited(
+                    f"event {seq} of session {session_id} was written by another version of edgeopt"
+                ) from error
             tip = Tip(seq, digest)
         return found, tip
 

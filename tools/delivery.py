@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from ..contract.measures import FileDigest, Package
+from ..contract.text import untrusted
 from ..engine.jobs import Packaged
 
 
@@ -43,7 +44,8 @@ def deliver(made: Path, place: Path, answer: Packaged) -> Package:
     files = _digests(made)
     if {f.name: f.sha256 for f in files} != {f.name: f.sha256 for f in answer.files}:
         raise DeliveryFailed("BAD_ANSWER", "The package's files are not those that the worker verified.")
-    package = Package(path=str(place), files=files, verified=answer.verified, verification=answer.verification)
+    words = untrusted(answer.verification, 500)
+    package = Package(path=str(place), files=files, verified=answer.verified, verification=words)
     if place.is_dir() and any(place.iterdir()):
         if _digests(place) == files:
             return package

@@ -12,7 +12,6 @@ from ..problems import JobProblem
 from ..runtimes.base import fits, shape_text
 from .preprocessing import check_crop, pair, resized
 
-_LARGEST_SIDE = 16_384
 _EXAMPLE = '{"scale": 0.00392156862745098, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}'
 
 
@@ -50,10 +49,6 @@ def _is_image(sample: np.ndarray, info: TensorInfo) -> bool:
 
 def _check_steps(p: Preprocessing, sample: np.ndarray) -> None:
     """Whether the steps mean anything on such a sample."""
-    for name in ("resize", "center_crop"):
-        size = getattr(p, name)
-        if size is not None and not all(1 <= side <= _LARGEST_SIDE for side in pair(size)):
-            raise JobProblem("INVALID_ARGUMENT", f"preprocessing.{name}={size}: sides are 1 to {_LARGEST_SIDE} pixels")
     image_steps = [name for name in ("resize", "center_crop", "color", "layout") if getattr(p, name) is not None]
     if image_steps and sample.ndim not in (2, 3):
         raise JobProblem(

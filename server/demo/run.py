@@ -130,7 +130,7 @@ async def _play(workspace: Path) -> int:
         stage.console.print("The demo did not come to its end; the answers above say why.", style="red")
         return 1
     stage.console.rule("[bold]Done")
-    stage.console.print(f"The package: {package}\nCheck it anywhere: edgeopt verify {package}", highlight=False, soft_wrap=True)
+    stage.console.print(f"The package: {package}\nCheck it anywhere: {sys.argv[0]} verify {package}", highlight=False, soft_wrap=True)
     return 0
 
 

@@ -9,9 +9,10 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
+from edgeopt.contract.record import Record
 from edgeopt.state.events import (
     CallRefused,
     DecisionRequested,
@@ -159,6 +160,18 @@ def test_an_edited_history_is_noticed(tmp_path: Path, edit: str):
     db.close()
     with pytest.raises(HistoryEdited):
         Store(tmp_path).load(OTHER if "session =" in edit else SESSION)
+
+
+class FromTomorrow(Record):
+    kind: str = "FromTomorrow"
+
+
+def test_a_history_of_another_version_is_not_misread(tmp_path: Path):
+    store = Store(tmp_path)
+    tomorrow: Any = FromTomorrow()
+    store.append(SESSION, START, [refused(1), tomorrow])
+    with pytest.raises(HistoryEdited, match=r"event 2 .* another version"):
+        store.load(SESSION)
 
 
 def test_a_history_that_lost_its_end_takes_no_more_from_who_saw_it(tmp_path: Path):

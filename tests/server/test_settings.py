@@ -1,0 +1,102 @@
+"""How the server is started: options, environment and policy file become one set of settings."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from edgeopt.server.settings import BadSettings, default_workspace, read_policy, settings
+from edgeopt.tools.workshop import Policy
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("EDGEOPT_WORKSPACE", "EDGEOPT_ALLOW_ROOTS", "EDGEOPT_MAX_WAIT_S", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_policy_file_is_the_bar(tmp_path: Path):
+    file = tmp_path / "policy.toml"
+    file.write_text('max_tolerance = 0.05\nevidence = "point"\ndecisions = "terminal"\nlook_budget = 7\n')
+    assert read_policy(file) == Policy(max_tolerance=0.05, evidence="point", decisions="terminal", look_budget=7)
+    assert settings(policy=file).policy.max_tolerance == 0.05
+
+
+def test_what_a_policy_file_leaves_out_is_the_default(tmp_path: Path):
+    file = tmp_path / "policy.toml"
+    file.write_text("look_budget = 3")
+    assert read_policy(file) == Policy(look_budget=3)
+    assert read_policy(None) == Policy(max_tolerance=0.02, evidence="proven", decisions="chat", look_budget=None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "max_tolerance = 1.5",
+        "max_tolerance = -0.1",
+        'evidence = "none"',
+        "look_budget = 0",
+        "max_tolerence = 0.1",
+        "= 1",
+    ],
+)
+def test_a_policy_that_says_nonsense_is_no_policy(tmp_path: Path, text: str):
+    file = tmp_path / "policy.toml"
+    file.write_text(text)
+    with pytest.raises(BadSettings, match=r"policy\.toml cannot be used"):
+        read_policy(file)
+
+
+def test_roots_are_those_given_else_those_of_the_environment_else_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    one, other, link = tmp_path / "one", tmp_path / "other", tmp_path / "link"
+    one.mkdir()
+    other.mkdir()
+    link.symlink_to(other)
+    assert settings().allow_roots == (tmp_path.resolve(),)
+    monkeypatch.setenv("EDGEOPT_ALLOW_ROOTS", f"{one}:{link}")
+    assert settings().allow_roots == (one.resolve(), other.resolve())
+    assert settings(allow_root=[link]).allow_roots == (other.resolve(),)
+
+
+def test_the_workspace_is_the_one_given_else_that_of_the_environment_else_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert settings().workspace == default_workspace().resolve()
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert settings().workspace == (tmp_path / "data" / "edgeopt").resolve()
+    monkeypatch.setenv("EDGEOPT_WORKSPACE", str(tmp_path / "elsewhere"))
+    assert settings().workspace == (tmp_path / "elsewhere").resolve()
+    assert settings(tmp_path / "here").workspace == (tmp_path / "here").resolve()
+    assert not list(tmp_path.iterdir())
+
+
+def test_limits_have_defaults_and_can_be_set(monkeypatch: pytest.MonkeyPatch):
+    usual = settings()
+    assert usual.job_memory_mb > 256
+    assert (usual.job_minutes, usual.max_wait_s, usual.allow_pickle) == (120, 50, False)
+    monkeypatch.setenv("EDGEOPT_MAX_WAIT_S", "7.5")
+    unusual = settings(job_memory_mb=300, job_minutes=0.5, allow_pickle=True)
+    assert (unusual.job_memory_mb, unusual.job_minutes, unusual.max_wait_s, unusual.allow_pickle) == (
+        300,
+        0.5,
+        7.5,
+        True,
+    )
+
+
+def test_user_code_is_pinned_by_its_hash(tmp_path: Path):
+    code = tmp_path / "metric.py"
+    code.write_text("def metric(): ...")
+    pinned = settings(allow_user_code=[Path("metric.py")]).user_code
+    assert pinned == {code.resolve(): hashlib.sha256(code.read_bytes()).hexdigest()}
+
+
+def test_any_machine_is_a_generic_one_and_no_other_without_saying_so():
+    assert settings(host_is="cpu-generic").host_is == "cpu-generic"
+    assert settings().host_is is None
+    with pytest.raises(BadSettings, match="unknown device"):
+        settings(host_is="abacus")

@@ -1,0 +1,121 @@
+"""What belongs to an original outlives its sessions: the looks at its evaluation samples, a person's no, its descent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from edgeopt.state.events import Event, LookTaken
+from edgeopt.state.ledger import fold, look_alpha, stream
+from edgeopt.state.store import START, Store
+from edgeopt.tools.workshop import Policy
+
+from . import planted
+from .agents import Agent, Person, at, settings
+from .finished import Finished, opened, small_world
+
+pytestmark = pytest.mark.anyio
+V1, V2 = {"variant_id": "v1"}, {"variant_id": "v2"}
+HERE, THERE = {"session_id": planted.SESSION}, {"session_id": planted.OTHER}
+
+
+def benchmarked(folder: Path, number: int) -> list[Event]:
+    """A variant that waits for its validation."""
+    return [*planted.variant(folder, number, None), *planted.worlds.benchmarked(10 * number + 5, f"v{number}")]
+
+
+def looked(folder: Path, variant: str, number: int = 1, samples: list[str] = planted.SAMPLES) -> None:
+    """A look that some session took at a variant of the original in `folder`."""
+    sha256 = planted.identity(folder / "workspace" / f"{variant}.onnx").sha256
+    look = LookTaken(
+        session_id="s_elsewhere",
+        variant_sha256=sha256,
+        samples=samples,
+        count=2000,
+        number=number,
+        alpha=look_alpha(number),
+    )
+    store, name = Store(folder / "workspace"), stream(planted.identity(folder / "net.onnx").sha256)
+    _, tip = store.load(name, START)
+    store.append(name, tip, [look])
+    store.close()
+
+
+async def test_the_look_budget_is_the_originals_and_old_looks_are_free(tmp_path: Path):
+    planted.plant(tmp_path, *planted.variant(tmp_path, 1, "PASS"), *benchmarked(tmp_path, 2))
+    planted.plant(tmp_path, *benchmarked(tmp_path, 2), **THERE)
+    looked(tmp_path, "v1")
+    async with at(settings(tmp_path, policy=Policy(look_budget=1))) as agent:
+        again = (await agent.call("validate_variant", **HERE, **V1)).ok()
+        assert again["validation"]["status"] == "PASS"
+        for session in (HERE, THERE):
+            (await agent.call("validate_variant", **session, **V2)).refused("LOOK_BUDGET")
+        looked(tmp_path, "v2", 2)  # paid for by somebody else: the very same file costs nothing more
+        (await agent.finish("validate_variant", **HERE, **V2)).refused("BAD_FILE")  # the worker finds no outcomes
+
+
+async def test_looks_at_other_samples_are_not_counted(tmp_path: Path):
+    planted.plant(tmp_path, *benchmarked(tmp_path, 1), *planted.variant(tmp_path, 2, "PASS"))
+    looked(tmp_path, "v2", samples=[f"{n:064x}" for n in range(20)])
+    async with at(settings(tmp_path, policy=Policy(look_budget=1))) as agent:
+        (await agent.finish("validate_variant", **HERE, **V1)).refused("BAD_FILE")
+
+
+async def test_every_new_look_is_written_down_before_the_work(tmp_path: Path):
+    planted.plant(tmp_path, *benchmarked(tmp_path, 1))
+    async with at(settings(tmp_path)) as agent:
+        for _ in range(2):  # the job breaks, and what it looked at it has looked at; again it costs nothing
+            (await agent.finish("validate_variant", **HERE, **V1)).refused("BAD_FILE")
+    store = Store(tmp_path / "workspace")
+    (look,) = fold(store.load(stream(planted.identity(tmp_path / "net.onnx").sha256))[0]).looks
+    store.close()
+    assert (look.number, look.alpha, look.session_id) == (1, look_alpha(1), planted.SESSION)
+    assert look.variant_sha256 == planted.identity(tmp_path / "workspace" / "v1.onnx").sha256
+
+
+async def test_a_persons_no_holds_in_every_session_of_the_original(tmp_path: Path):
+    planted.failing(tmp_path)
+    planted.failing(tmp_path, **THERE)
+    person = Person(["decline", "keep"])
+    keep = {**V1, "outcome": "keep", "reason": ""}
+    async with at(settings(tmp_path), person) as agent:
+        (await agent.call("decide_variant", **HERE, **keep)).refused("HUMAN_DECLINED")
+        (await agent.call("decide_variant", **THERE, **keep)).refused("HUMAN_DECLINED")
+    assert len(person.asked) == 1
+
+
+async def int8(agent: Agent, folder: Path) -> Path:
+    """A real INT8 variant of the small model."""
+    of: dict[str, Any] = {"session_id": await opened(agent, folder)}
+    (await agent.finish("profile_model", **of, iterations=100)).ok()
+    made = (await agent.finish("optimize_model", **of, step={"technique": "int8_dynamic"})).ok()
+    return Path(made["variant"]["path"])
+
+
+async def test_a_variant_is_not_opened_as_an_original(tmp_path: Path):
+    async with at(settings(tmp_path)) as agent:
+        variant = await int8(agent, tmp_path)
+        copy, disguised = tmp_path / "copy.onnx", tmp_path / "disguised.onnx"
+        copy.write_bytes(variant.read_bytes())
+        model = onnx.load(variant)
+        model.producer_name, model.graph.name = "somebody else", "another graph"
+        onnx.save(model, disguised)
+        assert disguised.read_bytes() != copy.read_bytes()
+        for path in (variant, copy, disguised):
+            world = small_world(tmp_path) | {"model_path": str(path)}
+            refusal = (await agent.call("open_session", **world)).refused("DERIVED_MODEL")
+            assert str(tmp_path / "net.onnx") in refusal["message"]
+        await opened(agent, tmp_path)  # the original itself may be opened again
+
+
+async def test_a_variant_of_the_same_weights_is_one_too(finished: Finished):
+    """The file that simplify wrote is known by its digest."""
+    variant = finished.answers["optimize_model"].data["variant"]["path"]
+    evaluation = {"dataset_path": str(finished.folder / "test.npz"), "metric": "top1"}
+    async with at(settings(finished.folder)) as agent:
+        answer = await agent.call(
+            "open_session", model_path=variant, target_device="cpu-generic", evaluation=evaluation
+        )
+    answer.refused("DERIVED_MODEL")

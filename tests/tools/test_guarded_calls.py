@@ -1,0 +1,149 @@
+"""Rules that need facts from outside the session: owners, budgets, labels, disks, edited histories, what is not built."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from edgeopt.tools.workshop import Workshop
+
+from . import planted
+from .agents import at, settings
+
+pytestmark = pytest.mark.anyio
+OF = {"session_id": planted.SESSION}
+V1 = {**OF, "variant_id": "v1"}
+STEP: dict[str, Any] = {**OF, "step": {"technique": "simplify"}, "parent": "baseline"}
+EVERY_CALL: dict[str, dict[str, Any]] = {
+    "get_state": OF,
+    "profile_model": OF,
+    "recommend_next": OF,
+    "analyze_sensitivity": OF,
+    "optimize_model": STEP,
+    "benchmark_variant": V1,
+    "validate_variant": V1,
+    "decide_variant": {**V1, "outcome": "revert", "reason": ""},
+    "package_variant": V1,
+    "render_report": OF,
+    "wait_for_job": {**OF, "job_id": "j1"},
+    "cancel_job": {**OF, "job_id": "j1"},
+}
+
+
+async def test_a_session_of_somebody_else_is_closed_to_every_tool(tmp_path: Path):
+    planted.failing(tmp_path, owner="token:somebody-else")
+    before = planted.kinds(tmp_path)
+    async with at(settings(tmp_path)) as agent:
+        assert set(EVERY_CALL) == set(agent.tools) - {"open_session", "list_sessions", "search_knowledge"}
+        for tool, arguments in EVERY_CALL.items():
+            answer = await agent.call(tool, **arguments)
+            answer.refused("NOT_YOUR_SESSION")
+            assert answer.data["state"] is None
+            assert "net.onnx" not in answer.text
+        assert (await agent.call("list_sessions")).ok()["sessions"] == []
+    assert planted.kinds(tmp_path) == before
+
+
+async def test_an_edited_history_is_not_believed_and_the_other_sessions_are_not_hurt(tmp_path: Path):
+    other = planted.failing(tmp_path, session_id=planted.OTHER)
+    planted.failing(tmp_path)
+    with sqlite3.connect(tmp_path / "workspace" / "events.db") as db:
+        edit = "UPDATE event SET body = replace(body, '\"FAIL\"', '\"PASS\"') WHERE session = ? AND kind = 'VariantValidated'"
+        assert db.execute(edit, (planted.SESSION,)).rowcount == 1
+    db.close()
+    async with at(settings(tmp_path)) as agent:
+        for tool, arguments in EVERY_CALL.items():
+            refusal = (await agent.call(tool, **arguments)).refused("BAD_FILE")
+            assert "not the one that was recorded" in refusal["message"]
+        listed = (await agent.call("list_sessions")).ok()
+        assert [line["session_id"] for line in listed["sessions"]] == [other]
+        assert planted.SESSION in listed["message"]
+
+
+async def test_target_measurements_and_host_estimates_are_never_compared(tmp_path: Path):
+    planted.plant(tmp_path, *planted.variant(tmp_path, 1, None))
+    async with at(settings(tmp_path, host_is="cpu-generic")) as agent:
+        (await agent.call("benchmark_variant", **V1)).refused("TARGET_LABEL")
+    async with at(settings(tmp_path, host_is="raspberry-pi-5")) as agent:
+        (await agent.call("benchmark_variant", **V1, sustained_seconds=5)).refused("UNAVAILABLE")
+
+
+async def test_work_starts_only_where_it_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    planted.plant(tmp_path)
+    monkeypatch.setattr(Workshop, "disk_free_mb", lambda _: 12.0)
+    async with at(settings(tmp_path)) as agent:
+        refusal = (await agent.call("optimize_model", **STEP)).refused("DISK_SPACE")
+        assert "12 MB free" in refusal["message"]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"technique": "export_onnx"},
+        {"technique": "int4_weights"},
+        {"technique": "mixed_precision"},
+        {"technique": "prune_structured"},
+        {"technique": "prune_unstructured", "sparsity": 0.3},
+        {"technique": "qat_int8"},
+        {"technique": "distill"},
+        {"technique": "tflite"},
+        {"technique": "tensorrt"},
+        {"technique": "openvino"},
+        {"technique": "int8_static", "calibrator": "entropy"},
+        {"technique": "int8_static", "keep_float": "auto"},
+        {"technique": "int8_static", "equalize": True},
+    ],
+)
+async def test_what_is_not_built_says_so_before_anything_runs(tmp_path: Path, step: dict[str, Any]):
+    planted.plant(tmp_path)
+    async with at(settings(tmp_path)) as agent:
+        refusal = (await agent.call("optimize_model", **OF, step=step)).refused("UNAVAILABLE")
+        assert "not built in this version" in refusal["message"]
+    assert planted.kinds(tmp_path).count("JobStarted") == 1
+
+
+async def test_int8_static_needs_a_calibration_set(tmp_path: Path):
+    planted.plant(tmp_path, calibration_path=None, calibration_digest=None)
+    async with at(settings(tmp_path)) as agent:
+        (await agent.call("optimize_model", **OF, step={"technique": "int8_static"})).refused("CALIBRATION_REQUIRED")
+
+
+async def test_one_change_at_a_time_names_the_missing_measurement(tmp_path: Path):
+    planted.plant(tmp_path, *planted.variant(tmp_path, 1, None))
+    async with at(settings(tmp_path)) as agent:
+        measurements = {
+            "benchmark_variant": planted.worlds.benchmarked(50, "v1"),
+            "validate_variant": planted.worlds.validated(60, "v1", "PASS"),
+        }
+        for tool, measured in measurements.items():
+            refusal = (await agent.call("optimize_model", **STEP)).refused("ONE_AT_A_TIME")
+            assert [(c["tool"], c["arguments"]) for c in refusal["next_calls"]] == [(tool, V1)]
+            planted.append(tmp_path, *measured)
+        refusal = (await agent.call("optimize_model", **STEP | {"parent": "v1"})).refused("ONE_AT_A_TIME")
+        assert [c["tool"] for c in refusal["next_calls"]] == ["decide_variant", "optimize_model"]
+
+
+async def test_every_recommendation_is_a_call_that_can_be_made(tmp_path: Path):
+    """From the baseline to the report: whatever is recommended is valid, and no guardrail refuses its order."""
+    worlds = planted.worlds
+    chapters: list[tuple[str, list[Any]]] = [
+        ("optimize_model", []),
+        ("benchmark_variant", planted.variant(tmp_path, 1, None)),
+        ("validate_variant", worlds.benchmarked(20, "v1")),
+        ("decide_variant", worlds.validated(30, "v1", "FAIL")),
+    ]
+    planted.plant(tmp_path)
+    found: list[dict[str, Any]] = []
+    async with at(settings(tmp_path)) as agent:
+        for expected, events in chapters:
+            if events:
+                planted.append(tmp_path, *events)
+            found = (await agent.call("recommend_next", **OF)).ok()["recommendations"]
+            assert found[0]["tool"] == expected
+            for call in found:
+                agent.fits(call["tool"], call["arguments"])
+                assert call["reason"] and call["rule"]
+        first = found[0]
+        (await agent.call(first["tool"], **first["arguments"])).ok()

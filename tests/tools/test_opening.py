@@ -1,0 +1,249 @@
+"""Opening a session: what may be read, what is read, and who may loosen the bar."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import anyio
+import numpy as np
+import pytest
+from edgeopt.tools.measuring import effective_tolerance
+from edgeopt.tools.workshop import Policy, Settings
+
+from ..state import worlds
+from . import planted
+from .agents import ERAS, Person, at, settings
+from .finished import opened, small_world
+
+pytestmark = pytest.mark.anyio
+Era = Literal["auto", "legacy"]
+ACCEPT, REFUSE = {"outcome": "accept"}, {"outcome": "refuse"}
+POINT = {"evidence": "point"}
+LOOSE = {"accuracy_tolerance": 0.5}
+
+
+# What may be read
+
+
+@pytest.mark.parametrize(
+    ("place", "code"),
+    [
+        ("/etc/hostname", "PATH_NOT_ALLOWED"),
+        ("{inside}/../secret.onnx", "PATH_NOT_ALLOWED"),
+        ("{inside}/link.onnx", "PATH_NOT_ALLOWED"),
+        ("{inside}/folder-link/secret.onnx", "PATH_NOT_ALLOWED"),
+        ("net.onnx", "PATH_NOT_ALLOWED"),
+        ("", "PATH_NOT_ALLOWED"),
+        ("{inside}/absent.onnx", "BAD_FILE"),
+        ("{inside}/net.onnx/more", "BAD_FILE"),
+        ("{inside}/loop", "BAD_FILE"),
+        ("{inside}/" + "n" * 300, "BAD_FILE"),
+        ("~nobody-of-this-name/net.onnx", "BAD_FILE"),
+        ("{inside}/\0net.onnx", "INVALID_ARGUMENT"),
+        ("/" + "n/" * 5000, "INVALID_ARGUMENT"),
+    ],
+)
+async def test_files_are_read_below_the_roots_alone(tmp_path: Path, place: str, code: str):
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    world = small_world(inside)
+    (tmp_path / "secret.onnx").write_bytes((inside / "net.onnx").read_bytes())
+    (inside / "link.onnx").symlink_to(tmp_path / "secret.onnx")
+    (inside / "folder-link").symlink_to(tmp_path)
+    (inside / "loop").symlink_to(inside / "loop")
+    path = place.replace("{inside}", str(inside))
+    rules = Settings(workspace=tmp_path / "workspace", allow_roots=(inside,))
+    async with at(rules) as agent:
+        (await agent.call("open_session", **world | {"model_path": path})).refused(code)
+        test = world["evaluation"] | {"dataset_path": path}
+        (await agent.call("open_session", **world | {"evaluation": test})).refused(code)
+        if path:  # an empty one is none
+            (await agent.call("open_session", **world, calibration_path=path)).refused(code)
+        assert (await agent.call("list_sessions")).ok()["sessions"] == []
+
+
+async def test_a_link_that_stays_inside_is_followed_to_the_real_file(tmp_path: Path):
+    world = small_world(tmp_path)
+    (tmp_path / "link.onnx").symlink_to(tmp_path / "net.onnx")
+    async with at(settings(tmp_path)) as agent:
+        answer = await agent.call("open_session", **world | {"model_path": str(tmp_path / "link.onnx")})
+        assert answer.ok()["state"]["original_model_path"] == str((tmp_path / "net.onnx").resolve())
+
+
+@pytest.mark.parametrize("given", ["{folder}/code.py:load", "{folder}/code.py", "code:f", "/x\0.py:f", "x" * 100_000])
+@pytest.mark.parametrize("argument", ["loader", "adapter", "metric_code"])
+async def test_code_that_the_operator_did_not_name_does_not_run(tmp_path: Path, argument: str, given: str):
+    world = small_world(tmp_path)
+    (tmp_path / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    given = given.replace("{folder}", str(tmp_path))
+    if argument == "loader":
+        world |= {"loader": given}
+    else:
+        world["evaluation"] |= {argument: given}
+    async with at(settings(tmp_path)) as agent:
+        refusal = (await agent.call("open_session", **world)).refused("UNTRUSTED_CODE", "INVALID_ARGUMENT")
+        assert refusal["code"] == ("INVALID_ARGUMENT" if "\0" in given or len(given) > 4096 else "UNTRUSTED_CODE")
+    assert not (tmp_path / "ran").exists()
+
+
+async def test_a_pickle_is_not_opened(tmp_path: Path):
+    world = small_world(tmp_path)
+    ran = tmp_path / "ran"
+    async with at(settings(tmp_path)) as agent:
+        for name in ("net.pt", "net.pth", "net.onnx"):
+            bomb = tmp_path / "bomb" / name
+            bomb.parent.mkdir(exist_ok=True)
+            bomb.write_bytes(b"\x80\x04cos\nsystem\n(S'touch " + bytes(ran) + b"'\ntR.")
+            (await agent.call("open_session", **world | {"model_path": str(bomb)})).refused("UNTRUSTED_CODE")
+    assert not ran.exists()
+
+
+# What is read
+
+
+def arrays(path: Path, **changes: Any) -> dict[str, Any]:
+    return dict(np.load(path)) | changes
+
+
+Spoil = Callable[[Path, dict[str, Any]], None]
+
+
+def data(**changes: Callable[[Any], Any]) -> Spoil:
+    """Rewrites arrays of the evaluation set."""
+
+    def spoil(folder: Path, _world: dict[str, Any]) -> None:
+        was = dict(np.load(folder / "test.npz"))
+        np.savez(folder / "test.npz", **was | {name: change(was[name]) for name, change in changes.items()})
+
+    return spoil
+
+
+def file(name: str, content: Callable[[bytes], bytes]) -> Spoil:
+    def spoil(folder: Path, _world: dict[str, Any]) -> None:
+        (folder / name).write_bytes(content((folder / name).read_bytes()))
+
+    return spoil
+
+
+def instead(name: str, make: Callable[[Path], object]) -> Spoil:
+    def spoil(folder: Path, _world: dict[str, Any]) -> None:
+        (folder / name).unlink()
+        make(folder / name)
+
+    return spoil
+
+
+SPOILT: dict[str, tuple[Spoil, set[str]]] = {
+    "an empty model": (file("net.onnx", lambda _: b""), {"BAD_FILE"}),
+    "a cut model": (file("net.onnx", lambda whole: whole[: len(whole) // 2]), {"BAD_FILE"}),
+    "a foreign model": (file("net.onnx", lambda _: b"no model" * 40), {"BAD_FILE"}),
+    "a folder for a model": (instead("net.onnx", Path.mkdir), {"BAD_FILE"}),
+    "a pipe for a model": (instead("net.onnx", os.mkfifo), {"BAD_FILE"}),
+    "an empty data set": (file("test.npz", lambda _: b""), {"BAD_FILE"}),
+    "a cut data set": (file("test.npz", lambda whole: whole[:-200]), {"BAD_FILE"}),
+    "a pipe for data": (instead("test.npz", os.mkfifo), {"BAD_FILE"}),
+    "no samples": (data(x=lambda x: x[:0], labels=lambda y: y[:0]), {"BAD_FILE"}),
+    "labels for some samples": (data(labels=lambda y: y[:-1]), {"BAD_FILE"}),
+    "labels out of range": (data(labels=lambda y: y + 4), {"BAD_FILE"}),
+    "objects, which are pickles": (data(x=lambda x: x.astype(object)), {"BAD_FILE"}),
+    "samples that are no numbers": (data(x=lambda x: x * np.nan), {"BAD_FILE"}),
+    "samples of another shape": (data(x=lambda x: x[:, :7]), {"INVALID_ARGUMENT", "BAD_FILE"}),
+}
+
+
+@pytest.mark.parametrize("what", SPOILT)
+async def test_spoilt_files_are_refused_with_the_reason(tmp_path: Path, what: str):
+    spoil, codes = SPOILT[what]
+    world = small_world(tmp_path)
+    spoil(tmp_path, world)
+    async with at(settings(tmp_path)) as agent:
+        with anyio.fail_after(60):
+            (await agent.call("open_session", **world)).refused(*codes)
+        assert (await agent.call("list_sessions")).ok()["sessions"] == []
+    assert list((tmp_path / "workspace" / "inspections").glob("*")) == []
+
+
+async def test_an_inspection_whose_supervisor_is_killed_starts_again(tmp_path: Path):
+    world = small_world(tmp_path)
+    killed: list[int] = []
+
+    async def kill_one() -> None:
+        while not killed:
+            for process in Path("/proc").glob("[0-9]*"):
+                try:
+                    words = (process / "cmdline").read_bytes().split(b"\0")
+                except OSError:  # it has ended meanwhile
+                    continue
+                ours = any(word.startswith(bytes(tmp_path / "workspace" / "inspections")) for word in words)
+                if ours and b"edgeopt.engine.supervisor" in words:
+                    killed.append(int(process.name))
+                    os.kill(int(process.name), signal.SIGKILL)
+                    return
+            await anyio.sleep(0.01)
+
+    async with at(settings(tmp_path)) as agent, anyio.create_task_group() as group:
+        group.start_soon(kill_one)
+        with anyio.fail_after(60):
+            (await agent.call("open_session", **world)).ok()
+        group.cancel_scope.cancel()
+    assert killed
+
+
+# Who may loosen the bar
+
+
+@pytest.mark.parametrize("asked", [LOOSE, POINT, LOOSE | POINT])
+async def test_without_somebody_to_ask_the_bar_is_not_loosened(tmp_path: Path, asked: dict[str, Any]):
+    async with at(settings(tmp_path)) as agent:
+        refusal = (await agent.call("open_session", **small_world(tmp_path), **asked)).refused("HUMAN_UNAVAILABLE")
+        assert "--policy" in refusal["message"]
+        assert (await agent.call("list_sessions")).ok()["sessions"] == []
+
+
+@pytest.mark.parametrize("mode", ERAS)
+@pytest.mark.parametrize("answer", ["decline", "cancel", REFUSE])
+async def test_anything_but_a_yes_leaves_the_bar_where_it_is(tmp_path: Path, mode: Era, answer: Any):
+    person = Person([answer])
+    async with at(settings(tmp_path), person, mode) as agent:
+        refusal = (await agent.call("open_session", **small_world(tmp_path), **LOOSE)).refused("HUMAN_DECLINED")
+        assert "accuracy_tolerance=0.02" in refusal["message"]
+        assert (await agent.call("list_sessions")).ok()["sessions"] == []
+    assert len(person.asked) == 1
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_a_persons_yes_loosens_one_session_and_is_recorded(tmp_path: Path, mode: Era):
+    person = Person([ACCEPT])
+    async with at(settings(tmp_path), person, mode) as agent:
+        session_id = await opened(agent, tmp_path, **LOOSE, **POINT)
+        await opened(agent, tmp_path)  # the policy's own bar: nobody is asked
+    (question,) = person.asked
+    for words in ("net.onnx", "0.5", "0.02", "point estimate"):
+        assert words in question
+    session = planted.recorded(tmp_path, session_id).opened
+    assert session.loosened_by == "a person, accepted through test-client 7"
+    assert (session.accuracy_tolerance, session.evidence) == (0.5, "point")
+
+
+async def test_the_operators_policy_is_the_bar(tmp_path: Path):
+    lenient = settings(tmp_path, policy=Policy(max_tolerance=0.5, evidence="point"))
+    strict = settings(tmp_path, policy=Policy(max_tolerance=0.01))
+    async with at(lenient) as agent:
+        await opened(agent, tmp_path, **LOOSE, **POINT)
+    async with at(strict) as agent:
+        refusal = (await agent.call("open_session", **small_world(tmp_path))).refused("HUMAN_UNAVAILABLE")
+        assert "accuracy_tolerance=0.01" in refusal["message"]
+        await opened(agent, tmp_path, accuracy_tolerance=0.01)
+
+
+@pytest.mark.parametrize("loosened_by", [None, "a person, who was asked about evidence='point'"])
+async def test_an_absolute_tolerance_is_bounded_by_the_policys_share_of_the_baseline(loosened_by: str | None):
+    absolute = {"tolerance_kind": "absolute", "max_tolerance": 0.02, "loosened_by": loosened_by}
+    wide = worlds.begun(*worlds.profiled(), **absolute, accuracy_tolerance=0.9)
+    narrow = worlds.begun(*worlds.profiled(), **absolute, accuracy_tolerance=0.001)
+    assert effective_tolerance(wide) == pytest.approx(0.02 * 0.9)
+    assert effective_tolerance(narrow) == 0.001
