@@ -23,10 +23,13 @@ class Latency(Record):
 
 
 class Accuracy(Record):
+    """`user_code`: whose code had a hand in the value (file:function and digest), where the metric is custom."""
+
     metric: str
     value: float
     n: int
     ci95: Interval
+    user_code: str | None = None
 
 
 class Stamp(Record):
@@ -95,8 +98,25 @@ class Flip(Record):
     variant: float
 
 
+class ClassDrop(Record):
+    """One class: the share of its samples that each model has right. `ruined`: the drop, which is positive when worse, is
+    proven larger than the tolerance."""
+
+    label: int
+    samples: int
+    baseline: float
+    optimized: float
+    drop: float
+    ruined: bool
+
+    def __str__(self) -> str:
+        ruin = "is ruined" if self.ruined else "loses"
+        return f"class {self.label} {ruin}: {self.baseline:.2f} -> {self.optimized:.2f} on {self.samples} samples"
+
+
 class Validation(Record):
-    """Both models on the same samples. `delta` is positive when worse; `relative_drop` = delta / |baseline|."""
+    """Both models on the same samples. `delta` is positive when worse; `relative_drop` = delta / |baseline|. `classes`:
+    those that lose, at most 10, the provably ruined ones first. `user_code` as in `Accuracy`."""
 
     metric: str
     baseline: float
@@ -115,6 +135,13 @@ class Validation(Record):
     alternatives: list[str]
     flips: list[Flip]
     changed_decisions: int | None = None
+    classes: list[ClassDrop] = []
+    user_code: str | None = None
+
+    @property
+    def ruined(self) -> list[ClassDrop]:
+        """The classes that are provably ruined, of those that are listed."""
+        return [c for c in self.classes if c.ruined]
 
 
 class FileDigest(Record):

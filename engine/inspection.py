@@ -15,6 +15,7 @@ from .data.dataset import Dataset, open_dataset, open_evaluation
 from .jobs import Inspect, Inspected
 from .measure import metrics
 from .measure.accuracy import batch_size
+from .measure.custom import load
 from .models import onnx_file
 from .models.formats import sniff
 from .models.identity import weights_digest
@@ -32,7 +33,7 @@ def run(task: Inspect, bench: Bench) -> Inspected:
 
     Raises JobProblem: BAD_FILE, PATH_NOT_ALLOWED (external data outside the roots), UNTRUSTED_CODE (a pickle),
     UNAVAILABLE (a format that this version does not open), INVALID_ARGUMENT (preprocessing that is missing or does
-    not fit, as a question to the caller).
+    not fit, as a question to the caller; a metric that does not fit, or whose user code does not load).
     """
     metrics.check_measurable(task.evaluation.metric)
     path = Path(task.model_path)
@@ -55,7 +56,7 @@ def run(task: Inspect, bench: Bench) -> Inspected:
     feeds = [_first_batch(dataset, inputs) for dataset in (evaluation, calibration) if dataset is not None]
     trial = try_model(path, feeds, bench.tmp, task.load_seconds)
     if trial is not None:
-        _check_metric(task.evaluation.metric, evaluation, trial, batch_size(inputs))
+        _check_metric(task, evaluation, trial, batch_size(inputs))
     return Inspected(
         model=_describe(model, trial),
         preprocessing=evaluation.preprocessing,
@@ -97,14 +98,20 @@ def _first_batch(dataset: Dataset, inputs: list[TensorInfo]) -> dict[str, np.nda
     return next(batches(dataset, inputs, range(min(len(dataset), batch_size(inputs)))))
 
 
-def _check_metric(metric: str, evaluation: Dataset, trial: Trial, samples: int) -> None:
+def _check_metric(task: Inspect, evaluation: Dataset, trial: Trial, samples: int) -> None:
     """Raises JobProblem where the outputs or the labels are not what the metric needs: a baseline would fail later."""
-    labels = evaluation.labels
+    metric, labels = task.evaluation.metric, evaluation.labels
     assert labels is not None, "an evaluation set is opened with its labels"
-    if metric in metrics.CLASSIFICATION:
+    if metric == "custom":
+        load(task.user_code)  # one batch would be no fair trial of it
+    elif metric == "auc":
+        metrics.binary_scores(trial.outputs, samples)
+        metrics.binary_labels(labels, evaluation.ordered_classes)
+    elif metric in metrics.CLASSIFICATION:
         scores = metrics.class_scores(trial.outputs, samples)
         metrics.class_labels(labels, scores.shape[1], evaluation.ordered_classes)
     else:
+        labels = metrics.single_values(labels) if metric == "spearman" else labels
         first = np.resize(labels, (samples, *labels.shape[1:]))
         metrics.predictions(trial.outputs, first.reshape(samples, -1))
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ..contract.evaluation import Evaluation, Preprocessing
+from ..contract.evaluation import Evaluation, Preprocessing, UserCode
 from ..contract.measures import Comparison, DataInfo, FileDigest, Measurement, ModelInfo, Stamp, Validation
 from ..contract.record import Record
 from ..contract.steps import Step
@@ -14,7 +14,7 @@ from ..contract.steps import Step
 
 class Inspect(Record):
     """Looks at a model, loads it once, reads its data sets. `roots`: where external data may lie. A model that takes
-    over `load_seconds` to load is left to `profile`."""
+    over `load_seconds` to load is left to `profile`. `user_code`, here and below: the function of the metric `custom`."""
 
     kind: Literal["inspect"] = "inspect"
     model_path: str
@@ -22,6 +22,7 @@ class Inspect(Record):
     calibration_path: str | None
     roots: list[str]
     load_seconds: float = 30
+    user_code: UserCode | None = None
 
 
 class Inspected(Record):
@@ -48,6 +49,7 @@ class Profile(Record):
     batch_size: int
     stamp: Stamp
     measurement_id: str
+    user_code: UserCode | None = None
 
 
 class Profiled(Record):
@@ -123,6 +125,7 @@ class Validate(Record):
     exact: bool
     look_number: int
     alpha: float
+    user_code: UserCode | None = None
 
 
 class Validated(Record):

@@ -37,7 +37,11 @@ def run(task: Profile, bench: Bench) -> Profiled:
     _check_same(dataset, task.data_digest)
     subject = Subject(task.model_path, runner, dataset, task.batch_size, bench.tmp / "inputs.npz")
     outcomes = evaluate(
-        runner, dataset, task.evaluation.metric, lambda done, what: bench.report(0.05 + 0.6 * done, f"accuracy: {what}")
+        runner,
+        dataset,
+        task.evaluation.metric,
+        lambda done, what: bench.report(0.05 + 0.6 * done, f"accuracy: {what}"),
+        task.user_code,
     )
     _check_plausible(outcomes)
     outcomes.save(bench.files / OUTCOMES_FILE)

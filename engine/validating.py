@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..contract.measures import Flip, Look, Validation
+from ..contract.measures import ClassDrop, Flip, Look, Validation
 from .bench import Bench
 from .data.dataset import open_evaluation
 from .jobs import Validate, Validated
 from .measure.accuracy import Report, evaluate
+from .measure.classes import class_drops
 from .measure.metrics import CLASSIFICATION
 from .measure.noninferiority import Bar, Status, Verdict, drop, judge
 from .measure.outcomes import Outcomes
@@ -20,6 +21,8 @@ from .problems import JobProblem
 from .runtimes import open_runner
 
 _MOST_FLIPS = 10
+_MOST_CLASSES = 10
+_NAMED = 3
 
 
 def run(task: Validate, bench: Bench) -> Validated:
@@ -39,16 +42,21 @@ def run(task: Validate, bench: Bench) -> Validated:
             " files back as they were, or open a new session",
         )
     evaluated = 0.5 if task.exact else 1.0
-    outcomes = evaluate(variant, dataset, task.evaluation.metric, _part(bench, 0.0, evaluated))
+    progress = _part(bench, 0.0, evaluated)
+    outcomes = evaluate(variant, dataset, task.evaluation.metric, progress, task.user_code)
     _check_values(outcomes, task.variant_path)
-    verdict = judge(baseline, outcomes, Bar(task.tolerance, task.tolerance_kind, task.alpha))
+    _check_pairs(baseline, outcomes)
+    bar = Bar(task.tolerance, task.tolerance_kind, task.alpha)
+    verdict = judge(baseline, outcomes, bar)
     status, method = _ruling(task, verdict)
     if task.exact:
         gap = difference(original, variant, dataset, _part(bench, evaluated, 1.0))
         status, method = _parity_ruling(gap, baseline, outcomes, status, method)
+    classes = class_drops(baseline, outcomes, bar) if baseline.metric in CLASSIFICATION else []
+    status, method = _ruling_on_classes(classes, status, method)
     if len(baseline.unique) < len(baseline):
         method += f"; {len(baseline) - len(baseline.unique)} exact duplicates count once"
-    return Validated(validation=_validation(task, baseline, outcomes, verdict, status, method))
+    return Validated(validation=_validation(task, baseline, outcomes, verdict, classes, status, method))
 
 
 def _recorded(task: Validate) -> Outcomes:
@@ -83,6 +91,14 @@ def _check_values(variant: Outcomes, path: str) -> None:
         )
 
 
+def _check_pairs(baseline: Outcomes, variant: Outcomes) -> None:
+    """Samples are compared in pairs, and drawn in pairs by the bootstrap: both must be the same, in the same order."""
+    if not np.array_equal(baseline.unique, variant.unique):
+        raise JobProblem(
+            "SAME_DATASET", "the variant was not fed the samples of the baseline: open a new session and profile again"
+        )
+
+
 def _part(bench: Bench, start: float, stop: float) -> Report:
     return lambda done, message: bench.report(start + (stop - start) * done, message)
 
@@ -104,6 +120,17 @@ def _parity_ruling(
     return status, f"not exact ({changed} decisions and {outputs}); {method}"
 
 
+def _ruling_on_classes(classes: list[ClassDrop], status: Status, method: str) -> tuple[Status, str]:
+    """FAIL where a class is provably ruined, whatever the total says: it may hide that one class pays for the others."""
+    ruined = sorted((c for c in classes if c.ruined), key=lambda c: -c.drop)
+    if not ruined:
+        return status, method
+    named = ", ".join(str(c) for c in ruined[:_NAMED])
+    more = f" and {len(ruined) - _NAMED} more classes" if len(ruined) > _NAMED else ""
+    total = "" if status == "FAIL" else f"the total alone would be {status}, but "
+    return "FAIL", f"{total}{named}{more} (exact paired tests, Holm over {len(classes)} classes); {method}"
+
+
 def _changed(baseline: Outcomes, variant: Outcomes) -> int | None:
     """The number of samples that are decided differently; None for metrics without classes."""
     if baseline.metric not in CLASSIFICATION:
@@ -112,7 +139,13 @@ def _changed(baseline: Outcomes, variant: Outcomes) -> int | None:
 
 
 def _validation(
-    task: Validate, baseline: Outcomes, variant: Outcomes, verdict: Verdict, status: Status, method: str
+    task: Validate,
+    baseline: Outcomes,
+    variant: Outcomes,
+    verdict: Verdict,
+    classes: list[ClassDrop],
+    status: Status,
+    method: str,
 ) -> Validation:
     before, now = baseline.value(), variant.value()
     delta = drop(baseline.metric, before, now)
@@ -135,6 +168,7 @@ def _validation(
         alternatives=[],
         flips=_flips(baseline, variant),
         changed_decisions=_changed(baseline, variant),
+        classes=sorted((c for c in classes if c.drop > 0), key=lambda c: (not c.ruined, -c.drop))[:_MOST_CLASSES],
     )
 
 

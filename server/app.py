@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -149,6 +150,8 @@ def _refusal_behind(error: BaseException | None, *, unexpected: bool) -> Refused
                 return _bad_arguments(error)
             case StoreFull() | NotStarted():
                 return refuse("DISK_SPACE", f"Nothing was done: {error}. Free some space, then call again.")
+            case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                return refuse("DISK_SPACE", f"The disk is full ({error.strerror}). Free some space, then call again.")
             case HistoryEdited():
                 return refuse(
                     "BAD_FILE", f"{error}. The session cannot be trusted: open a new one, and tell the operator."

@@ -33,7 +33,12 @@ def decide_on_terminal(shop: Workshop, session_id: str) -> None:
     if not has_terminal():
         raise SystemExit("edgeopt: `edgeopt decide` asks a person, and there is no terminal here. Run it in one.")
     try:
-        questions = _open_questions(reconcile(shop, session_id))
+        session = reconcile(shop, session_id)
+        if session.opened.decisions == "none":
+            raise SystemExit(
+                "edgeopt: the policy of this session takes decisions from nobody: its variants can be reverted."
+            )
+        questions = _open_questions(session)
         if not questions:
             print("Nothing waits for a person in this session.")
         refused = [words for variant_id in questions if (words := _refused_to_ask(shop, session_id, variant_id))]

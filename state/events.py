@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from ..contract.evaluation import Evaluation
+from ..contract.evaluation import Evaluation, UserCode
 from ..contract.measures import Artifact, Comparison, DataInfo, Measurement, ModelInfo, Package, Validation
 from ..contract.record import Record
 
@@ -30,7 +30,7 @@ class PreflightItem(Record):
 
 class SessionOpened(Record):
     """`files` are the original's: the model first, then its external data. Digests of data sets are over their files;
-    `data.digest` is over the samples as they were read."""
+    `data.digest` is over the samples as they were read. `user_code`: the metric's, where that is custom."""
 
     kind: Literal["SessionOpened"] = "SessionOpened"
     session_id: str
@@ -54,6 +54,8 @@ class SessionOpened(Record):
     latency_target_ms: float | None
     preflight: list[PreflightItem]
     loosened_by: str | None = None
+    decisions: Literal["chat", "terminal", "none"] = "chat"
+    user_code: UserCode | None = None
 
 
 class JobStarted(Record):

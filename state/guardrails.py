@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ..contract.measures import Validation
 from ..contract.refusals import Code, NextCall, Refusal
 from ..contract.steps import NEEDS_CALIBRATION, Step
 from .session import BASELINE, Session, VariantRecord
@@ -53,6 +54,7 @@ class Facts:
     variant_file: FileState = "intact"
     evaluation: FileState = "intact"
     calibration: FileState = "intact"
+    user_code: FileState | Literal["not_allowed"] = "intact"
     output: Literal["outside", "occupied", "original"] | None = None
     asking: Literal["nobody", "chat", "terminal"] = "nobody"
     cannot_ask_because: str = "this client cannot ask one"
@@ -132,6 +134,17 @@ def output_not_allowed(session: Session, request: Request, facts: Facts) -> Refu
         "PATH_NOT_ALLOWED",
         f"The output folder {reasons[facts.output]}. Name a new folder there, or leave output_dir out.",
         _call(session, "package_variant", "packages into the workspace", variant_id=request.variant_id),
+    )
+
+
+def code_not_allowed(session: Session, _request: Request, facts: Facts) -> Refusal | None:
+    if facts.user_code != "not_allowed":
+        return None
+    return _refuse(
+        "UNTRUSTED_CODE",
+        f"The metric of this session is {session.opened.user_code}, and this server was not started with leave to run that "
+        "file. Ask the operator to start it with --allow-user-code FILE again, or open a session with a built-in metric.",
+        missing=["the operator's leave"],
     )
 
 
@@ -249,7 +262,11 @@ def decision_required(session: Session, request: Request, _facts: Facts) -> Refu
 
 def _ask_first(session: Session, variant_id: str, record: VariantRecord) -> Refusal:
     validation = record.validation
-    drop = f"{validation.relative_drop:+.2%} relative drop, tolerance {validation.tolerance}" if validation else ""
+    drop = (
+        f"{validation.relative_drop:+.2%} relative drop, tolerance {validation.tolerance}{_ruin(validation)}"
+        if validation
+        else ""
+    )
     return _refuse(
         "DECISION_REQUIRED",
         f"{variant_id} is {validation.status if validation else 'unmeasured'} ({drop}). Only a person can keep it. Show the "
@@ -258,6 +275,10 @@ def _ask_first(session: Session, variant_id: str, record: VariantRecord) -> Refu
         _call(session, "decide_variant", "asks a person", variant_id=variant_id, outcome="keep", reason="..."),
         missing=[f"a person's decision on {variant_id}"],
     )
+
+
+def _ruin(validation: Validation) -> str:
+    return f"; {validation.ruined[0]}" if validation.ruined else ""
 
 
 def needs_person(record: VariantRecord | None) -> bool:
@@ -322,6 +343,13 @@ def decision_already_made(session: Session, request: Request, _facts: Facts) -> 
 
 
 def same_dataset(session: Session, _request: Request, facts: Facts) -> Refusal | None:
+    if facts.user_code in ("changed", "gone"):
+        what = "has changed since the session was opened" if facts.user_code == "changed" else "is gone"
+        return _refuse(
+            "SAME_DATASET",
+            f"The code of the metric, {session.opened.user_code}, {what}: values of another metric cannot be compared. Put "
+            "the file back as it was, or have the operator restart the server with the new one and open a new session.",
+        )
     if facts.evaluation == "intact":
         return None
     what = "has changed since the session was opened" if facts.evaluation == "changed" else "is gone"
@@ -417,6 +445,7 @@ RULES: tuple[Rule, ...] = (
     Rule("INVALID_ARGUMENT", "The baseline is immutable", frozenset({"profile_model"}), baseline_is_immutable),
     Rule("UNKNOWN_VARIANT", "Variants are named by the server", AFTER_BASELINE, unknown_variant),
     Rule("PATH_NOT_ALLOWED", "Outputs go to new folders in allowed places", _PACKAGE, output_not_allowed),
+    Rule("UNTRUSTED_CODE", "Code in a file runs only by the operator's leave", frozenset({"profile_model", "validate_variant"}), code_not_allowed),
     Rule("ORIGINAL_PROTECTED", "The original is never modified, renamed, moved or deleted", WORK | _DECIDE, original_protected),
     Rule("VARIANT_CHANGED", "A measured file does not change", AFTER_BASELINE, variant_changed),
     Rule("BASELINE_REQUIRED", "Baseline before optimization", AFTER_BASELINE, baseline_required),

@@ -25,15 +25,18 @@ def look_alpha(number: int) -> float:
 
 
 def shared(first: list[str], first_samples: int, second: list[str], second_samples: int) -> float:
-    """The share of the smaller set that the other holds too, estimated from bottom-k sketches (exact where a sketch
-    holds its whole set). Source: A. Broder, On the resemblance and containment of documents (1997)."""
-    one, other = set(first), set(second)
-    smaller = max(1, min(first_samples, second_samples))
-    if len(one) == first_samples and len(other) == second_samples:
-        return len(one & other) / smaller
-    union = sorted(one | other)[: max(len(one), len(other))]
-    resemblance = sum(digest in one and digest in other for digest in union) / max(1, len(union))
-    return min(1.0, resemblance * (first_samples + second_samples) / (1 + resemblance) / smaller)
+    """The share of the smaller set that the other holds too, estimated from bottom-k sketches (exact where each sketch
+    holds its whole set). Source: A. Broder, On the resemblance and containment of documents (1997).
+
+    A sketch knows every digest of its set up to its own last one, so the sets are compared up to the lower of these; the
+    numbers of samples say no more than whether something lies beyond (duplicates are in them). Where nothing is left to
+    compare, the sets count as one: the dearer mistake is to give away fresh looks.
+    """
+    sketches = ((first, first_samples), (second, second_samples))
+    lasts = [sketch[-1] for sketch, samples in sketches if sketch and len(sketch) < samples]
+    one, other = ({digest for digest in sketch if not lasts or digest <= min(lasts)} for sketch, _ in sketches)
+    smaller = min(len(one), len(other))
+    return len(one & other) / smaller if smaller else 1.0
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,16 @@ class Ledger:
         return [look for look in self.looks if shared(look.samples, look.count, samples, count) > 0.5]
 
     def known(self, variant_sha256: str, samples: list[str], count: int) -> LookTaken | None:
-        """The look that was taken at this very variant: looking again at an unchanged file costs nothing."""
-        return next((look for look in self.at(samples, count) if look.variant_sha256 == variant_sha256), None)
+        """The look that was taken at this very variant on these very samples: looking again costs nothing. Another choice
+        of samples is another look, else an agent could choose until one passes."""
+        return next(
+            (
+                look
+                for look in self.looks
+                if look.variant_sha256 == variant_sha256 and (look.samples, look.count) == (samples, count)
+            ),
+            None,
+        )
 
     def turned_down(self, variant_sha256: str) -> bool:
         """Whether a person said no to this very variant, in any session."""

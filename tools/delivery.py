@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -50,7 +50,12 @@ def deliver(made: Path, place: Path, answer: Packaged) -> Package:
         if _digests(place) == files:
             return package
         raise DeliveryFailed("PATH_NOT_ALLOWED", f"The folder {place} has been filled meanwhile. Name a new one.")
-    stage = place.with_name(f".{place.name}.edgeopt-{os.getpid()}")
+    if place.parent.resolve() != place.parent:
+        raise DeliveryFailed(
+            "PATH_NOT_ALLOWED", f"A link has been put on the way to {place} meanwhile. Name a new folder."
+        )
+    # A name of its own: two calls that wait for the job, in one server or two, may deliver at once.
+    stage = place.with_name(f".{place.name}.edgeopt-{secrets.token_hex(4)}")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(stage, ignore_errors=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from ..contract.steps import switched_on_too_early
 from ..state.guardrails import WORK, Facts, FileState, Request
@@ -29,7 +30,7 @@ def look_up(shop: Workshop, session: Session, request: Request, owner: str, **kn
         facts = replace(facts, disk_free_mb=shop.disk_free_mb(), disk_needed_mb=64 + 4 * size)
     if request.tool in ("profile_model", "validate_variant"):
         state = shop.fingerprints.state(opened.evaluation.dataset_path, opened.evaluation_digest)
-        facts = replace(facts, evaluation=state)
+        facts = replace(facts, evaluation=state, user_code=_user_code(shop, session))
     if request.tool in JUDGED_BY_LEDGER and session.baseline is not None:
         facts = replace(facts, **_ledger(shop, session, request))
     if request.step is not None:
@@ -61,6 +62,17 @@ def _original(shop: Workshop, session: Session) -> FileState:
 def original_intact(shop: Workshop, session: Session) -> bool:
     """Whether every file of the original is as it was when the session was opened."""
     return _original(shop, session) == "intact"
+
+
+def _user_code(shop: Workshop, session: Session) -> FileState | Literal["not_allowed"]:
+    """The state of the metric's own file; also what this server was started with must be what the session was opened with."""
+    code = session.opened.user_code
+    if code is None:
+        return "intact"
+    pinned = shop.settings.user_code.get(Path(code.path))
+    if pinned is None:
+        return "not_allowed"
+    return shop.fingerprints.state(code.path, code.sha256) if pinned == code.sha256 else "changed"
 
 
 def _variant_file(shop: Workshop, session: Session, variant_id: str | None) -> FileState:

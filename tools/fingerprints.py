@@ -19,6 +19,8 @@ class Fingerprints:
 
     def file(self, path: Path) -> str:
         """The digest of one file; OSError where it cannot be read."""
+        if not path.is_file():  # a pipe that was put in its place would be waited for without end
+            raise FileNotFoundError(f"{path} is no regular file")
         stat = path.stat()
         identity = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
         known = self._known.get(path)

@@ -72,6 +72,7 @@ def profile_log(session: Session, measured: Measurement) -> str:
             "",
             f"**Accuracy** (dataset={Path(opened.evaluation.dataset_path).name}, N={accuracy.n if accuracy else 0}):",
             table(["Metric", "Value"], metric_rows),
+            *([f"The value is computed by user code: {accuracy.user_code}"] if accuracy and accuracy.user_code else []),
             "",
             f"**Memory**: {measured.peak_memory_mb:.1f} MB peak",
             f"**Bottleneck**: {session.bottleneck}",
@@ -137,12 +138,13 @@ def validation_log(session: Session, variant_id: str, v: Validation) -> str:
     low, high = v.ci95_relative_drop
     says = {
         "PASS": "PASS -- within tolerance" if v.evidence == "proven" else "PASS -- by the point rule, not proven",
-        "FAIL": "FAIL -- exceeds tolerance",
+        "FAIL": "FAIL -- a class is provably ruined" if v.ruined else "FAIL -- exceeds tolerance",
         "INCONCLUSIVE": "INCONCLUSIVE -- these samples cannot decide",
     }[v.status]
     more = f" About {v.more_samples_needed} more labelled samples would settle it." if v.more_samples_needed else ""
     stop = ["", "STOP: only a person can keep this variant. Show these numbers to the user, or revert it."]
     options = [f"- {a}" for a in v.alternatives]
+    classes = ["", "**Classes that lose most**:", *(f"- {c}" for c in v.classes)] if v.classes else []
     artifact = session.variants[variant_id].artifact if variant_id in session.variants else None
     return "\n".join(
         [
@@ -157,7 +159,9 @@ def validation_log(session: Session, variant_id: str, v: Validation) -> str:
             ),
             "",
             f"**Relative drop**: {v.relative_drop:+.2%} (95 % interval {low:+.2%} to {high:+.2%}); {v.method}",
+            *([f"**User code** computed both values: {v.user_code}"] if v.user_code else []),
             f"**Verdict**: {says}.{more}",
+            *classes,
             *([*stop, *options] if v.decision_required else []),
         ]
     )

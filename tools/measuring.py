@@ -90,6 +90,7 @@ async def validate_variant(
             exact=all(a.technique in EXACT for a in session.chain(variant)),
             look_number=look.number,
             alpha=look.alpha,
+            user_code=opened.user_code,
         )
 
     request = Request(

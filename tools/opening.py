@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 import shutil
@@ -15,7 +16,7 @@ from mcp.types import CallToolResult
 from pydantic import BaseModel, Field
 
 from ..contract.devices import DEVICES, Device
-from ..contract.evaluation import MEASURABLE, Evaluation
+from ..contract.evaluation import MEASURABLE, Evaluation, UserCode
 from ..contract.refusals import Refusal
 from ..contract.text import untrusted
 from ..engine.executor.base import Failed
@@ -51,6 +52,7 @@ class Inputs:
     model: Path
     dataset: Path
     calibration: Path | None
+    user_code: UserCode | None = None
 
 
 def check_inputs(settings: Settings, model_path: str, evaluation: Evaluation, calibration_path: str | None) -> Inputs:
@@ -62,24 +64,48 @@ def check_inputs(settings: Settings, model_path: str, evaluation: Evaluation, ca
     model = readable(settings, model_path, "model")
     dataset = readable(settings, evaluation.dataset_path, "evaluation set")
     calibration = readable(settings, calibration_path, "calibration set") if calibration_path else None
-    for name in ("adapter", "metric_code"):
-        if getattr(evaluation, name):
-            _refuse_user_code(settings, name, getattr(evaluation, name))
+    if evaluation.adapter:
+        _allowed_code(settings, "adapter", evaluation.adapter)
+        raise _no_other_code("adapter")
+    code = _allowed_code(settings, "metric_code", evaluation.metric_code) if evaluation.metric_code else None
     _check_format(settings, model)
     if evaluation.metric not in MEASURABLE:
         measurable = ", ".join(sorted(MEASURABLE))
         raise refuse("UNAVAILABLE", f"The metric {evaluation.metric!r} is not built in this version; {measurable} are.")
-    return Inputs(model, dataset, calibration)
+    if (evaluation.metric == "custom") != (code is not None):
+        raise refuse(
+            "INVALID_ARGUMENT", "metric='custom' and metric_code='file.py:function' go together; give both or neither."
+        )
+    return Inputs(model, dataset, calibration, code)
 
 
-def _refuse_user_code(settings: Settings, name: str, given: str) -> None:
-    file = real_path(given.rpartition(":")[0] or given, name)
+def _allowed_code(settings: Settings, name: str, given: str) -> UserCode:
+    """`file.py:function` as the operator allowed it: by the content that the file had when the server was started.
+
+    Raises:
+        Refused: UNTRUSTED_CODE, INVALID_ARGUMENT.
+    """
+    path, _, function = given.rpartition(":")
+    file = real_path(path or given, name)
     if file not in settings.user_code:
         raise refuse(
             "UNTRUSTED_CODE",
             f"{name} names the file {shown(file)}, which the operator has not allowed to run (--allow-user-code FILE).",
         )
-    raise refuse("UNAVAILABLE", f"{name}: user code does not run yet in this version. Use a built-in metric.")
+    if not path or not function.isidentifier():
+        raise refuse("INVALID_ARGUMENT", f"{name} names a function as file.py:function; {untrusted(given)} does not.")
+    code = UserCode(path=str(file), function=function, sha256=settings.user_code[file])
+    if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != code.sha256:
+        raise refuse(
+            "UNTRUSTED_CODE",
+            f"{name} names {shown(file)}, which has changed since the server was started, and the operator allowed what it "
+            "was then. Put it back, or ask the operator to read it and start the server again.",
+        )
+    return code
+
+
+def _no_other_code(name: str) -> Refused:
+    return refuse("UNAVAILABLE", f"{name}: of user code only metrics run in this version.")
 
 
 def _check_format(settings: Settings, model: Path) -> None:
@@ -121,7 +147,8 @@ async def ask_about_loosening(
     """The question to a person before a session with a looser bar exists; nobody is asked for the policy's own."""
     settings = shop_of(ctx).settings
     if loader:
-        _refuse_user_code(settings, "loader", loader)
+        _allowed_code(settings, "loader", loader)
+        raise _no_other_code("loader")
     inputs = check_inputs(settings, model_path, evaluation, calibration_path)
     loose = loosening(settings, accuracy_tolerance, tolerance_kind, evidence)
     if not loose:
@@ -165,7 +192,7 @@ async def open_session(
     files = await in_thread(shop, _identities, shop, [str(inputs.model), *seen.model_files])
     await in_thread(shop, refuse_derived, shop, files[0], seen.weights)
     name = model_name or _safe_name(inputs.model)
-    calibration = seen.calibration
+    calibration, code = seen.calibration, inputs.user_code
     opened = SessionOpened(
         session_id=f"s_{secrets.token_hex(16)}",
         owner=owner_of(ctx),
@@ -176,7 +203,11 @@ async def open_session(
         weights=seen.weights,
         model=seen.model,
         evaluation=evaluation.model_copy(
-            update={"dataset_path": str(inputs.dataset), "preprocessing": seen.preprocessing}
+            update={
+                "dataset_path": str(inputs.dataset),
+                "preprocessing": seen.preprocessing,
+                "metric_code": f"{code.path}:{code.function}" if code else None,
+            }
         ),
         evaluation_digest=await in_thread(shop, shop.fingerprints.path, inputs.dataset),
         data=seen.evaluation,
@@ -192,18 +223,21 @@ async def open_session(
         latency_target_ms=latency_target_ms,
         preflight=[],
         loosened_by=loosened_by,
+        decisions=shop.settings.policy.decisions,
+        user_code=code,
     )
     opened = opened.model_copy(update={"preflight": preflight(shop, opened, seen)})
     shop.record(opened.session_id, START, opened)
     session, _ = shop.load(opened.session_id)
+    warnings = [untrusted(w, 300) for w in seen.warnings[:5]]
     reply = OpenReply(
         state=state_block(session),
-        message="; ".join(seen.warnings)[:1000] or None,
+        message="; ".join(warnings) or None,
         session_id=opened.session_id,
         preflight=opened.preflight,
         model=_short(seen.model),
     )
-    warned = "".join(f"\nWarning: {w}" for w in seen.warnings[:5])
+    warned = "".join(f"\nWarning: {w}" for w in warnings)
     return result(reply, f"**session_id**: {opened.session_id}\n\n{preflight_log(opened)}{warned}")
 
 
@@ -235,6 +269,7 @@ async def _inspect(shop: Workshop, inputs: Inputs, evaluation: Evaluation) -> In
         calibration_path=str(inputs.calibration) if inputs.calibration else None,
         roots=[str(root.resolve()) for root in shop.settings.readable],
         load_seconds=LOAD_SECONDS,
+        user_code=inputs.user_code,
     )
     spec = JobSpec(job_id=name, task=task, memory_mb=shop.settings.job_memory_mb, timeout_s=600)
     try:
@@ -296,7 +331,7 @@ def preflight(shop: Workshop, opened: SessionOpened, seen: Inspected) -> list[Pr
         item("Model framework identified", True, f"{seen.model.framework}, {seen.model.format}, opset {seen.model.opset}"),
         item("Target device identified", True, f"{opened.target_device}: {DEVICES[opened.target_device].runs}; {shop.stamp(opened.target_device).label}"),
         item("Test dataset available", True, f"{data.samples} samples, {data.classes or 'no'} classes"),
-        item("Accuracy metric defined", True, opened.evaluation.metric),
+        item("Accuracy metric defined", True, f"{opened.evaluation.metric}{f', by user code: {opened.user_code}' if opened.user_code else ''}"),
         item("Accuracy tolerance defined", True, f"{tolerance_text(opened.accuracy_tolerance, opened.tolerance_kind)}, {opened.evidence}"),
         item("Latency target defined", target is not None, f"{target} ms" if target else "none given", False),
         item("Calibration dataset available", calibration is not None, f"{calibration.samples} samples" if calibration else "none: INT8 with calibration will be refused", False),

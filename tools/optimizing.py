@@ -19,6 +19,8 @@ from .types import SessionId, VariantId, WaitS
 # How precise the file of each technique says it is; simplify and graph_optimize keep what they were given.
 _PRECISION = {"float16": "fp16", "int8_dynamic": "int8", "int8_static": "int8"}
 
+LONGEST_TECHNIQUES = 100
+
 NO_SENSITIVITY = (
     "Layer sensitivity is not built in this version. Name layers to keep in float yourself: int8_static with "
     "keep_float=[node names]."
@@ -64,6 +66,8 @@ def file_stem(session: Session, parent: str, step: Step) -> str:
     model = re.sub(r"[^A-Za-z0-9._-]", "_", Path(session.original.path).stem)[:64]
     inherited = chain[-1].precision if chain else "fp32"
     techniques = "-".join([*(a.technique for a in chain), step.technique])
+    if len(techniques) > LONGEST_TECHNIQUES:  # file names end at 255 bytes; the package's metadata lists every step
+        techniques = f"{len(chain)}-steps-{step.technique}"
     return f"{model}_{techniques}_{_PRECISION.get(step.technique, inherited)}"
 
 

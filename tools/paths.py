@@ -26,13 +26,26 @@ def real_path(given: str, what: str) -> Path:
     """
     if "\0" in given or len(given) > 4096:
         raise refuse("INVALID_ARGUMENT", f"The {what}'s path is not a path.")
+    _must_be_printable(given, what)
     try:
         path = Path(given).expanduser().resolve()
         path.exists()
     except (OSError, RuntimeError) as error:
         reason = untrusted(str(error), 200)
         raise refuse("BAD_FILE", f"The {what}'s path cannot be followed ({reason}). Check the path.") from error
+    _must_be_printable(str(path), what)  # where links lead, too
     return path
+
+
+def _must_be_printable(path: str, what: str) -> None:
+    """A path is shown to agents and people as it stands, in answers, reports and on terminals: INVALID_ARGUMENT for one
+    that could start a new line there, or steer the terminal."""
+    if not path.isprintable():
+        raise refuse(
+            "INVALID_ARGUMENT",
+            f"The {what}'s path {untrusted(path, 300)!r} holds line breaks, control or other characters that cannot be "
+            "shown. Rename the file or its folder.",
+        )
 
 
 def shown(path: Path) -> str:

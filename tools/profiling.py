@@ -39,6 +39,7 @@ async def profile_model(
             batch_size=batch_size,
             stamp=shop.stamp(opened.target_device),
             measurement_id=f"m-{job_id}-baseline",
+            user_code=opened.user_code,
         )
 
     request = Request("profile_model", identity=identity("profile_model", arguments), arguments=arguments)

@@ -8,6 +8,7 @@ from ..contract.text import untrusted
 from ..state.session import Session
 
 MB = 2**20
+MOST_CLASSES = 5
 
 
 def question(session: Session, variant_id: str) -> str:
@@ -25,8 +26,11 @@ def question(session: Session, variant_id: str) -> str:
             f"Accuracy ({v.metric}, {v.samples} samples): {v.baseline:.4f} -> {v.optimized:.4f}, a relative drop of "
             f"{v.relative_drop:.2%} (95 % interval {low:.2%} to {high:.2%}); agreed tolerance {v.tolerance}.",
         ]
+        if v.user_code:
+            lines.append(f"These values are computed by user code, {v.user_code}.")
         if v.changed_decisions is not None:
             lines.append(f"{v.changed_decisions} of {v.samples} decisions change.")
+        lines += [f"{str(c).capitalize()}." for c in v.ruined[:MOST_CLASSES]]
         if v.more_samples_needed:
             lines.append(f"About {v.more_samples_needed} more labelled samples would settle it.")
     if c:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..contract.measures import Artifact
+from ..contract.text import untrusted
 from ..engine import jobs
 from ..engine.executor.base import Done, Failed, NotStarted
 from ..state.events import (
@@ -91,13 +92,16 @@ def _ends(shop: Workshop, session: Session, job: JobStarted, done: Done) -> list
             baseline = answer.baseline.model_copy(
                 update={**task.stamp.model_dump(), "measurement_id": task.measurement_id}
             )
+            if baseline.accuracy is not None:
+                accuracy = baseline.accuracy.model_copy(update=_by_user_code(session))
+                baseline = baseline.model_copy(update={"accuracy": accuracy})
             outcomes = FileIdentity(path=str(path), sha256=shop.fingerprints.file(path), bytes=path.stat().st_size)
             return [
                 BaselineMeasured(
                     job_id=job.job_id,
                     baseline=baseline,
                     outcomes=outcomes,
-                    bottleneck=answer.bottleneck[:300],
+                    bottleneck=untrusted(answer.bottleneck, 300),
                     request=job.request,
                     samples=answer.samples[:SKETCH_AT_MOST],
                 )
@@ -115,7 +119,7 @@ def _ends(shop: Workshop, session: Session, job: JobStarted, done: Done) -> list
                 precision=answer.precision,
                 size_bytes=path.stat().st_size,
                 sha256=shop.fingerprints.file(path),
-                notes=answer.notes[:10],
+                notes=[untrusted(note, 400) for note in answer.notes[:10]],
             )
             return [VariantCreated(job_id=job.job_id, artifact=artifact, changed=answer.changed)]
         case jobs.Benchmark(), jobs.Benchmarked():
@@ -129,7 +133,7 @@ def _ends(shop: Workshop, session: Session, job: JobStarted, done: Done) -> list
             return [VariantBenchmarked(job_id=job.job_id, variant_id=job.variant_id or "", comparison=comparison)]
         case jobs.Validate(), jobs.Validated():
             variant_id = job.variant_id or ""
-            judged = answer.validation
+            judged = answer.validation.model_copy(update=_by_user_code(session))
             if variant_id in session.variants:
                 options = alternatives(session.variants[variant_id].artifact, judged)
                 judged = judged.model_copy(update={"alternatives": options})
@@ -147,9 +151,15 @@ def _ends(shop: Workshop, session: Session, job: JobStarted, done: Done) -> list
     return [JobFailed(job_id=job.job_id, code="BAD_ANSWER", message=message)]
 
 
+def _by_user_code(session: Session) -> dict[str, str | None]:
+    """Whose code had a hand in a value: the server's to say, since that code ran in the worker."""
+    code = session.opened.user_code
+    return {"user_code": str(code) if code else None}
+
+
 def _packaged(session: Session, job: JobStarted, answer: jobs.Packaged, files: Path) -> list[Event]:
     if not answer.verified:
-        message = f"The package did not verify: {answer.verification}. Nothing was delivered."
+        message = f"The package did not verify: {untrusted(answer.verification, 1000)}. Nothing was delivered."
         return [JobFailed(job_id=job.job_id, code="PACKAGE_NOT_VERIFIED", message=message)]
     variant_id = job.variant_id or ""
     package = deliver(files / "package", Path(job.arguments["output"]), answer)

@@ -201,7 +201,8 @@ def _verdict(session: Session) -> str:
     if record is None or record.validation is None or record.comparison is None:
         return "No variant has been kept; the original stands."
     v, c = record.validation, record.comparison
-    inside = {"PASS": "within", "FAIL": "outside", "INCONCLUSIVE": "not proven within"}[v.status]
+    outside = "judged against" if v.ruined else "outside"  # where a class is ruined, the total may well be inside
+    inside = {"PASS": "within", "FAIL": outside, "INCONCLUSIVE": "not proven within"}[v.status]
     person = f" Accepted by {record.decision.decided_by}." if record.decision and record.decision.by_person else ""
     return (
         f"{v.status}: the relative accuracy drop of {v.relative_drop:+.2%} is {inside} the {v.tolerance} tolerance "

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from ...contract.evaluation import UserCode
 from ...contract.measures import TensorInfo
 from ..data.dataset import Dataset
 from ..problems import JobProblem
 from ..runtimes.base import Runner
 from . import metrics
+from .custom import Custom, load
 from .outcomes import Outcomes
 
 Report = Callable[[float, str], None]
@@ -30,30 +32,42 @@ def batch_size(inputs: list[TensorInfo]) -> int:
     return next(iter(fixed), None) or 1
 
 
-def evaluate(runner: Runner, dataset: Dataset, metric: str, report: Report) -> Outcomes:
-    """Runs the model on every sample of a labelled set.
+def evaluate(
+    runner: Runner, dataset: Dataset, metric: str, report: Report, user_code: UserCode | None = None
+) -> Outcomes:
+    """Runs the model on every sample of a labelled set. `user_code` is the function of the metric `custom`.
 
     Raises JobProblem: UNAVAILABLE for a metric that is not built; BAD_FILE where labels are missing or do not fit the
-    model's classes; INVALID_ARGUMENT where the outputs do not fit the metric; NOT_RUNNABLE where the model fails.
+    model's classes; INVALID_ARGUMENT where the outputs do not fit the metric or user code fails; SAME_DATASET where the
+    file of the user code has changed; NOT_RUNNABLE where the model fails.
     """
     metrics.check_measurable(metric)
-    if dataset.labels is None:
+    labels = dataset.labels
+    if labels is None:
         raise JobProblem("BAD_FILE", f"the metric {metric!r} needs labels, and the data set has none", ["labels"])
-    judge: _Classes | _Values = (
-        _Classes(metric, dataset.labels, dataset.ordered_classes)
-        if metric in metrics.CLASSIFICATION
-        else _Values(metric, dataset.labels)
-    )
+    judge = _gatherer(metric, labels, dataset.ordered_classes, user_code)
     seen: set[bytes] = set()
     unique: list[int] = []
     for start, feeds, outputs in inferences(runner, dataset, report):
-        contents = _contents(feeds, dataset.labels[start:])
+        contents = _contents(feeds, labels[start:])
         judge.add(start, start + len(contents), outputs)
         for index, content in enumerate(contents, start):
             if content not in seen:
                 seen.add(content)
                 unique.append(index)
     return judge.outcomes(np.array(unique, np.int64))
+
+
+def _gatherer(
+    metric: str, labels: np.ndarray, ordered_classes: int | None, user_code: UserCode | None
+) -> _Classes | _Values | _Ranking | Custom:
+    if metric in metrics.CLASSIFICATION:
+        return _Classes(metric, labels, ordered_classes)
+    if metric in metrics.RANKING:
+        return _Ranking(metric, labels, ordered_classes)
+    if metric == "custom":
+        return Custom(load(user_code), labels)
+    return _Values(metric, labels)
 
 
 def inferences(runner: Runner, dataset: Dataset, report: Report) -> Iterator[tuple[int, Arrays, Arrays]]:
@@ -179,4 +193,36 @@ class _Values:
             unique=unique,
             varies=bool((decisions != decisions[0]).any()),
             chance=metrics.error_of_constant(self.metric, self.targets),
+        )
+
+
+class _Ranking:
+    """Gathers the scores of a binary classifier (auc) or the predictions of one value (spearman)."""
+
+    def __init__(self, metric: str, labels: np.ndarray, ordered_classes: int | None):
+        self.metric = metric
+        self.labels = (
+            metrics.binary_labels(labels, ordered_classes) if metric == "auc" else metrics.single_values(labels)[:, 0]
+        )
+        self.rows: list[np.ndarray] = []
+
+    def add(self, start: int, stop: int, outputs: Arrays) -> None:
+        self.rows.append(
+            metrics.binary_scores(outputs, stop - start)
+            if self.metric == "auc"
+            else metrics.predictions(outputs, self.labels[start:stop, np.newaxis])
+        )
+
+    def outcomes(self, unique: np.ndarray) -> Outcomes:
+        decisions = np.concatenate(self.rows)
+        return Outcomes(
+            metric=self.metric,
+            labels=self.labels,
+            decisions=decisions,
+            correct=np.zeros(0, np.bool_),
+            lead=np.zeros(0),
+            finite=np.isfinite(decisions[:, 0]),
+            unique=unique,
+            varies=bool((decisions != decisions[0]).any()),
+            chance=0.5 if self.metric == "auc" else 0.0,
         )

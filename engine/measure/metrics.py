@@ -12,6 +12,7 @@ from ..problems import JobProblem
 TOP_K = {"top1": 1, "top5": 5}
 CLASSIFICATION = frozenset({"top1", "top5", "f1_macro"})
 REGRESSION = frozenset({"rmse", "mae"})
+RANKING = frozenset({"auc", "spearman"})
 
 
 def check_measurable(metric: str) -> None:
@@ -44,6 +45,45 @@ def _without_single_axes(values: np.ndarray) -> np.ndarray:
     for axis in range(values.ndim - 1, 0, -1):
         if values.ndim > 2 and values.shape[axis] == 1:
             values = np.squeeze(values, axis)
+    return values
+
+
+def binary_scores(outputs: Mapping[str, np.ndarray], samples: int) -> np.ndarray:
+    """How much each sample looks like class 1: float64 (samples, 1). The first output that has one column, or two: then
+    the second less the first, which ranks as the softmax or the sigmoid of them would.
+
+    JobProblem INVALID_ARGUMENT where there is none.
+    """
+    for values in outputs.values():
+        scores = _without_single_axes(values)
+        if scores.dtype.kind == "f" and len(scores) == samples and scores.size in (samples, 2 * samples):
+            columns = scores.reshape(samples, -1).astype(np.float64)
+            with np.errstate(invalid="ignore"):
+                return columns[:, 1:] - columns[:, :1] if columns.shape[1] == 2 else columns
+    raise JobProblem(
+        "INVALID_ARGUMENT",
+        f"the metric auc wants one score a sample, or one for each of two classes; {_shapes(outputs)} for {samples} samples",
+    )
+
+
+def binary_labels(labels: np.ndarray, ordered_classes: int | None = None) -> np.ndarray:
+    """Labels of two classes: int64 (samples,) of 0 and 1. JobProblem BAD_FILE where they are none, or all the same."""
+    whole = class_labels(labels, 2, ordered_classes)
+    if len(np.unique(whole)) < 2:
+        raise JobProblem(
+            "BAD_FILE", f"every label is {whole[0]}: the metric auc needs samples of both classes, 0 and 1"
+        )
+    return whole
+
+
+def single_values(labels: np.ndarray) -> np.ndarray:
+    """Labels of one value a sample: float64 (samples, 1). JobProblem BAD_FILE where there are more."""
+    values = labels.reshape(len(labels), -1).astype(np.float64)
+    if values.shape[1] != 1:
+        raise JobProblem(
+            "BAD_FILE",
+            f"the labels have {values.shape[1]} values a sample; the metric spearman orders samples by one value each",
+        )
     return values
 
 
@@ -123,6 +163,39 @@ def of_errors(metric: str, per_sample: np.ndarray) -> float:
     """rmse or mae of what the samples add."""
     mean = float(np.mean(per_sample))
     return mean**0.5 if metric == "rmse" else mean
+
+
+def places(values: np.ndarray) -> np.ndarray:
+    """The place of each value among the different values, from 0: int64, in the shape of `values`, which holds no NaN."""
+    return np.unique(values, return_inverse=True)[1].reshape(values.shape)
+
+
+def auc(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Area under the ROC curve: the chance that a sample of class 1 scores above one of class 0, ties as half.
+
+    labels: 0 or 1; scores: `places` of the scores, both (samples,). Of one class alone 0.5: nothing can be ranked.
+    Source: J. Hanley and B. McNeil, Radiology 143 (1982) 29-36.
+    """
+    size = int(scores.max()) + 1
+    positive = np.bincount(scores[labels == 1], minlength=size)
+    negative = np.bincount(scores[labels == 0], minlength=size)
+    pairs = int(positive.sum()) * int(negative.sum())
+    below = np.cumsum(negative) - negative / 2
+    return float(positive @ below) / pairs if pairs else 0.5
+
+
+def spearman(labels: np.ndarray, predictions: np.ndarray) -> float:
+    """Spearman's rank correlation, ties at their middle rank, of `places` (samples,). 0 where either is constant."""
+    one, other = _middle_ranks(labels), _middle_ranks(predictions)
+    spread = float(one @ one) * float(other @ other)
+    return float(one @ other) / spread**0.5 if spread else 0.0
+
+
+def _middle_ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks of `places`, less their mean."""
+    counts = np.bincount(values)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[values]
+    return ranks - (len(values) + 1) / 2
 
 
 def error_of_constant(metric: str, labels: np.ndarray) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from ...contract.evaluation import CORRECT_OR_WRONG
 from ...contract.measures import Accuracy
 from . import metrics
-from .statistics import above_chance, bootstrap, wilson
+from .statistics import above_chance, bootstrap, wilson, z_quantile
 
 Statistic = Callable[[np.ndarray], float]
 
@@ -20,11 +20,15 @@ Statistic = Callable[[np.ndarray], float]
 class Outcomes:
     """What a model made of every sample.
 
-    labels, decisions: int64 (samples,) class numbers, or float64 (samples, values) for rmse and mae.
-    correct: bool (samples,), for rmse and mae empty. lead: the decided class's score over the runner-up's, likewise.
+    labels, decisions: int64 (samples,) class numbers, or float64 (samples, values) for rmse and mae. For auc and spearman
+    the labels are (samples,) and the decisions (samples, 1): scores, predictions. For custom the labels are as the data
+    set has them, and the decisions (samples, 1) what user code gave each sample.
+    correct: bool (samples,), empty but for classes. lead: the decided class's score over the runner-up's, likewise.
     finite: bool (samples,), False where an output was NaN or infinite (such a sample counts as wrong, its class is -1).
     unique: int64, the first sample of each group of exact duplicates, by what the model was fed and the label.
-    chance: the value that decisions unrelated to the labels would get (for rmse and mae: the best constant).
+    chance: the value that decisions unrelated to the labels would get (for rmse and mae: the best constant; custom: none).
+    computed: only where user code gives one number for many samples: of all samples, of the `unique` ones, and of each
+    bootstrap draw of those; then there are no decisions.
     """
 
     metric: str
@@ -36,6 +40,7 @@ class Outcomes:
     unique: np.ndarray
     varies: bool
     chance: float
+    computed: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -46,12 +51,39 @@ class Outcomes:
             return lambda index: float(np.mean(self.correct[index]))
         if self.metric == "f1_macro":
             return lambda index: metrics.f1_macro(self.labels[index], self.decisions[index])
+        if self.metric in metrics.RANKING:
+            rank = metrics.auc if self.metric == "auc" else metrics.spearman
+            labels = self.labels if self.metric == "auc" else metrics.places(self.labels)
+            places = metrics.places(self.decisions[:, 0])
+            return lambda index: rank(labels[index], places[index])
+        if self.metric == "custom":
+            return lambda index: float(np.mean(self.decisions[index]))
         per_sample = metrics.errors(self.metric, self.labels, self.decisions)
         return lambda index: metrics.of_errors(self.metric, per_sample[index])
 
     def value(self) -> float:
         """The metric over all samples."""
-        return self.statistic()(np.arange(len(self)))
+        return float(self.computed[0]) if self.computed.size else self.statistic()(np.arange(len(self)))
+
+    def value_of_unique(self) -> float:
+        """The metric over the different samples."""
+        return float(self.computed[1]) if self.computed.size else self.statistic()(self.unique)
+
+    def draws(self, resamples: int) -> np.ndarray:
+        """The metric of bootstrap draws of the different samples: the same draws for every model on the same samples.
+
+        As many as `resamples`; for user code that gives one number as many as were computed, which may be fewer.
+        """
+        if self.computed.size:
+            return self.computed[2 : 2 + resamples]
+        statistic = self.statistic()
+        return bootstrap(lambda index: statistic(self.unique[index]), len(self.unique), resamples)
+
+    def rests_on(self) -> int:
+        """The number of different samples that the value rests on: for auc those of the rarer class."""
+        if self.metric == "auc":
+            return int(np.bincount(self.labels[self.unique], minlength=2).min())
+        return len(self.unique)
 
     def accuracy(self) -> Accuracy:
         """The value over all samples; its 95 % interval counts exact duplicates once.
@@ -62,9 +94,7 @@ class Outcomes:
         if self.metric in CORRECT_OR_WRONG:
             interval = wilson(value * len(self.unique), len(self.unique))
         else:
-            statistic = self.statistic()
-            draws = bootstrap(lambda index: statistic(self.unique[index]), len(self.unique))
-            low, high = np.quantile(draws, [0.025, 0.975])
+            low, high = np.quantile(self.draws(2000), [0.025, 0.975])
             interval = (min(float(low), value), max(float(high), value))
         return Accuracy(metric=self.metric, value=value, n=len(self), ci95=interval)
 
@@ -77,6 +107,10 @@ class Outcomes:
         value = self.value()
         if self.metric in metrics.REGRESSION:
             return self._implausible_error(value)
+        if self.metric in metrics.RANKING:
+            return self._implausible_ranking(value)
+        if self.metric == "custom":
+            return None  # what chance would give, only its author knows
         share = value if self.metric in CORRECT_OR_WRONG else float(np.mean(self.correct))
         if above_chance(share, self.chance, len(self.unique)):
             return None
@@ -91,6 +125,18 @@ class Outcomes:
         if value >= self.chance:
             return f"{self.metric} is {value:.4g}, no better than guessing one constant ({self.chance:.4g})"
         return None
+
+    def _implausible_ranking(self, value: float) -> str | None:
+        """The rank statistics' own test of no relation, by their normal approximation at 5 %."""
+        if self.metric == "spearman" and np.array_equal(self.labels, self.decisions[:, 0]):
+            return "the predictions are exactly the labels: those are the model's own outputs, not measured values"
+        n, rarer = len(self.unique), self.rests_on()
+        if rarer < 2:
+            return f"{rarer} different samples are too few to tell the order from chance"
+        variance = (n + 1) / (12 * rarer * (n - rarer)) if self.metric == "auc" else 1 / (n - 1)
+        if value > self.chance + z_quantile(0.95) * variance**0.5:
+            return None
+        return f"{self.metric} is {value:.4g} on {n} different samples, which is not above chance ({self.chance:g})"
 
     def save(self, path: Path) -> None:
         """Writes an .npz that `load` reads back."""

@@ -114,8 +114,10 @@ def _conditions(measurement: Measurement) -> str:
 
 def _accuracy(validation: Validation) -> str:
     low, high = validation.ci95_relative_drop
+    code = f" Computed by user code: {untrusted(validation.user_code)}." if validation.user_code else ""
+    ruined = "".join(f" {str(c).capitalize()}." for c in validation.ruined)
     return (
         f"{untrusted(validation.metric)}: original {validation.baseline:.4f}, this model {validation.optimized:.4f}, on the"
         f" same {validation.samples} samples. Relative drop {validation.relative_drop:+.2%}"
-        f" (95 % interval {low:+.2%} to {high:+.2%}); tolerance {untrusted(validation.tolerance)}: {validation.status}."
+        f" (95 % interval {low:+.2%} to {high:+.2%}); tolerance {untrusted(validation.tolerance)}: {validation.status}.{ruined}{code}"
     )

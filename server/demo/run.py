@@ -26,6 +26,10 @@ EVALUATION = {
 CALIBRATION = str(HERE / "digits_calibration.npz")
 
 
+class Stopped(Exception):
+    """An answer that the demonstration cannot go on from; it has been shown."""
+
+
 class Stage:
     """What a person sees: each call, its log, its refusals."""
 
@@ -33,8 +37,12 @@ class Stage:
         self.console = Console()
         self.client: Client | None = None
 
-    async def call(self, title: str, tool: str, **arguments: Any) -> dict[str, Any]:
-        """Calls a tool as an agent does, waits for its job, shows the answer; gives the structured content."""
+    async def call(self, title: str, tool: str, *, may_refuse: bool = False, **arguments: Any) -> dict[str, Any]:
+        """Calls a tool as an agent does, waits for its job, shows the answer; gives the structured content.
+
+        Raises:
+            Stopped: it failed, or was refused where it should not be.
+        """
         if self.client is None:
             raise RuntimeError("the stage has no client yet")
         shown = {k: v for k, v in arguments.items() if k not in ("session_id", "evaluation")}
@@ -51,6 +59,8 @@ class Stage:
         else:
             text = "\n".join(getattr(part, "text", "") for part in answer.content)
             self.markdown(text.partition("<model-opt-state>")[0])
+        if data["status"] != "ok" and not (may_refuse and data["status"] == "refused"):
+            raise Stopped(f"{tool} answered {data['status']}")
         return data
 
     def markdown(self, text: str) -> None:
@@ -96,15 +106,15 @@ async def _pipeline(stage: Stage) -> Path | None:
     )
     session = opened["session_id"]
     step = {"technique": "int8_static"}
-    await stage.call("Too early", "optimize_model", session_id=session, step=step)
+    await stage.call("Too early", "optimize_model", may_refuse=True, session_id=session, step=step)
     await stage.call("PROFILE", "profile_model", session_id=session)
 
     crude, status = await _measured(stage, session, "INT8, one scale a tensor", {**step, "per_channel": False})
     if status != "PASS":
-        await stage.call("Shipping it all the same", "package_variant", session_id=session, variant_id=crude)
-        await stage.call(
-            "A person decides", "decide_variant", session_id=session, variant_id=crude, outcome="keep", reason="fast"
-        )
+        subject = {"session_id": session, "variant_id": crude}
+        await stage.call("Shipping it all the same", "package_variant", may_refuse=True, **subject)
+        wish = {**subject, "outcome": "keep", "reason": "fast"}
+        await stage.call("A person decides", "decide_variant", may_refuse=True, **wish)
 
     fine, status = await _measured(stage, session, "INT8, one scale a channel", step)
     if status == "PASS":
@@ -125,12 +135,18 @@ async def _play(workspace: Path) -> int:
     )
     async with Client(server, elicitation_callback=stage.ask) as client:
         stage.client = client
-        package = await _pipeline(stage)
+        try:
+            package = await _pipeline(stage)
+        except Stopped as error:
+            stage.console.print(str(error), style="red")
+            package = None
     if package is None:
         stage.console.print("The demo did not come to its end; the answers above say why.", style="red")
         return 1
     stage.console.rule("[bold]Done")
-    stage.console.print(f"The package: {package}\nCheck it anywhere: {sys.argv[0]} verify {package}", highlight=False, soft_wrap=True)
+    stage.console.print(
+        f"The package: {package}\nCheck it anywhere: {sys.argv[0]} verify {package}", highlight=False, soft_wrap=True
+    )
     return 0
 
 

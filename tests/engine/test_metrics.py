@@ -114,8 +114,8 @@ def test_whole_floats_are_classes() -> None:
 
 
 def test_metrics_that_are_not_built_say_so(tmp_path: Path) -> None:
-    with pytest.raises(JobProblem, match="'auc' is not built") as error:
-        measured(picking(tmp_path / "m.onnx", 2, [0, 1]), tmp_path, np.eye(2, dtype=np.float32), np.arange(2), "auc")
+    with pytest.raises(JobProblem, match="'map' is not built") as error:
+        measured(picking(tmp_path / "m.onnx", 2, [0, 1]), tmp_path, np.eye(2, dtype=np.float32), np.arange(2), "map")
     assert error.value.problem.code == "UNAVAILABLE"
 
 

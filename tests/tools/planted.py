@@ -16,7 +16,7 @@ from ..state import worlds
 
 SESSION, OTHER = "s_" + "0" * 32, "s_" + "1" * 32
 # What the ledger of looks knows of the 2,000 samples of these sessions.
-SAMPLES = [hashlib.sha256(bytes([n])).hexdigest() for n in range(20)]
+SAMPLES = sorted(hashlib.sha256(bytes([n])).hexdigest() for n in range(20))
 
 
 def identity(path: Path) -> FileIdentity:

@@ -58,7 +58,7 @@ async def test_the_look_budget_is_the_originals_and_old_looks_are_free(tmp_path:
 
 async def test_looks_at_other_samples_are_not_counted(tmp_path: Path):
     planted.plant(tmp_path, *benchmarked(tmp_path, 1), *planted.variant(tmp_path, 2, "PASS"))
-    looked(tmp_path, "v2", samples=[f"{n:064x}" for n in range(20)])
+    looked(tmp_path, "v2", samples=[f"{sample}0" for sample in planted.SAMPLES])
     async with at(settings(tmp_path, policy=Policy(look_budget=1))) as agent:
         (await agent.finish("validate_variant", **HERE, **V1)).refused("BAD_FILE")
 
