@@ -24,7 +24,7 @@ from ..contract.refusals import Refusal
 from ..contract.text import untrusted
 from ..engine.executor.base import NotStarted
 from ..engine.executor.local import LocalExecutor
-from ..state.store import HistoryEdited, Store, StoreFull
+from ..state.store import HistoryEdited, Store, StoreFull, StoreGone
 from ..tools.answers import Refused, Reply, refuse, refused, result
 from ..tools.deciding import decide_variant
 from ..tools.knowledge import search_knowledge
@@ -152,6 +152,8 @@ def _refusal_behind(error: BaseException | None, *, unexpected: bool) -> Refused
                 return refuse("DISK_SPACE", f"Nothing was done: {error}. Free some space, then call again.")
             case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 return refuse("DISK_SPACE", f"The disk is full ({error.strerror}). Free some space, then call again.")
+            case StoreGone():
+                return refuse("UNAVAILABLE", f"Nothing was done: {error}. The operator must restart the server.")
             case HistoryEdited():
                 return refuse(
                     "BAD_FILE", f"{error}. The session cannot be trusted: open a new one, and tell the operator."

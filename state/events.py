@@ -169,10 +169,22 @@ class LookTaken(Record):
     kind: Literal["LookTaken"] = "LookTaken"
     session_id: str
     variant_sha256: Sha256
+    data_digest: Sha256
     samples: list[str]
     count: int
     number: int
     alpha: float
+
+
+class VariantJudged(Record):
+    """In the ledger of an original: what a look at a variant showed."""
+
+    kind: Literal["VariantJudged"] = "VariantJudged"
+    variant_sha256: Sha256
+    data_digest: Sha256
+    samples: list[str]
+    count: int
+    status: Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
 
 class PersonAnswered(Record):
@@ -210,6 +222,7 @@ Event = (
     | ReportRendered
     | CallRefused
     | LookTaken
+    | VariantJudged
     | PersonAnswered
     | VariantMade
 )

@@ -294,9 +294,11 @@ def human_unavailable(session: Session, request: Request, facts: Facts) -> Refus
         return None
     if _hash_turned_down(session, record, facts):
         return None
-    if facts.asking == "terminal" or (facts.asking == "chat" and record.closed < QUESTIONS_AT_MOST):
+    # The same file made again is the same question.
+    closings = sum(r.closed for r in session.variants.values() if r.artifact.sha256 == record.artifact.sha256)
+    if facts.asking == "terminal" or (facts.asking == "chat" and closings < QUESTIONS_AT_MOST):
         return None
-    closed = f"the question on {request.variant_id} was closed unanswered {record.closed} times"
+    closed = f"the question on {request.variant_id} was closed unanswered {closings} times"
     because = closed if facts.asking == "chat" else facts.cannot_ask_because
     status = record.validation.status if record.validation else "unmeasured"
     return _refuse(
@@ -310,8 +312,7 @@ def human_unavailable(session: Session, request: Request, facts: Facts) -> Refus
 
 def _hash_turned_down(session: Session, record: VariantRecord, facts: Facts) -> bool:
     """A no is final for the file: in this session, and in every other of the same original."""
-    lost = record.validation is not None and not record.passed
-    return record.artifact.sha256 in session.turned_down_hashes or (lost and facts.turned_down_before)
+    return record.artifact.sha256 in session.turned_down_hashes or facts.turned_down_before
 
 
 def human_declined(session: Session, request: Request, facts: Facts) -> Refusal | None:

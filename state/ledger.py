@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .events import LookTaken, PersonAnswered
+from .events import LookTaken, PersonAnswered, VariantJudged
 from .store import Recorded
 
 # All looks together spend at most this: an agent that looks until something passes gains nothing by it.
@@ -44,20 +44,31 @@ class Ledger:
     """The looks and the answers, oldest first."""
 
     looks: tuple[LookTaken, ...] = ()
+    judgements: tuple[VariantJudged, ...] = ()
     answers: tuple[PersonAnswered, ...] = ()
 
     def at(self, samples: list[str], count: int) -> list[LookTaken]:
         """The looks at samples of which these are most, or that are most of these: such sets are one."""
         return [look for look in self.looks if shared(look.samples, look.count, samples, count) > 0.5]
 
-    def known(self, variant_sha256: str, samples: list[str], count: int) -> LookTaken | None:
+    def known(self, variant_sha256: str, data_digest: str) -> LookTaken | None:
         """The look that was taken at this very variant on these very samples: looking again costs nothing. Another choice
         of samples is another look, else an agent could choose until one passes."""
         return next(
+            (look for look in self.looks if look.variant_sha256 == variant_sha256 and look.data_digest == data_digest),
+            None,
+        )
+
+    def failed(self, variant_sha256: str, data_digest: str, samples: list[str], count: int) -> VariantJudged | None:
+        """The earlier judgement of this very variant that was no PASS, on another choice of these samples."""
+        return next(
             (
-                look
-                for look in self.looks
-                if look.variant_sha256 == variant_sha256 and (look.samples, look.count) == (samples, count)
+                judged
+                for judged in self.judgements
+                if judged.variant_sha256 == variant_sha256
+                and judged.data_digest != data_digest
+                and judged.status != "PASS"
+                and shared(judged.samples, judged.count, samples, count) > 0.5
             ),
             None,
         )
@@ -72,5 +83,6 @@ def fold(recorded: Iterable[Recorded]) -> Ledger:
     events = [r.event for r in recorded]
     return Ledger(
         looks=tuple(e for e in events if isinstance(e, LookTaken)),
+        judgements=tuple(e for e in events if isinstance(e, VariantJudged)),
         answers=tuple(e for e in events if isinstance(e, PersonAnswered)),
     )

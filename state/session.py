@@ -24,6 +24,7 @@ from .events import (
     SessionOpened,
     VariantBenchmarked,
     VariantCreated,
+    VariantJudged,
     VariantMade,
     VariantValidated,
     ends,
@@ -170,8 +171,16 @@ def _changed(session: Session, variant_id: str, **changes: object) -> Session:
 
 def _apply(session: Session, event: Event) -> Session:
     match event:
-        case SessionOpened() | JobFailed() | CallRefused() | LookTaken() | PersonAnswered() | VariantMade():
-            return session  # the last three belong to other streams than a session's
+        case (
+            SessionOpened()
+            | JobFailed()
+            | CallRefused()
+            | LookTaken()
+            | VariantJudged()
+            | PersonAnswered()
+            | VariantMade()
+        ):
+            return session  # the last four belong to other streams than a session's
         case JobStarted():
             return replace(session, jobs=session.jobs | {event.job_id: event})
         case BaselineMeasured():

@@ -38,6 +38,10 @@ class StoreFull(Exception):
     """The disk has no room for another event; nothing was recorded."""
 
 
+class StoreGone(Exception):
+    """The store's file is no longer where it was opened: what would be written now would be lost."""
+
+
 class Recorded(NamedTuple):
     seq: int
     at: str
@@ -77,6 +81,16 @@ class Store:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(_SCHEMA)
+        file = path.stat()
+        self._path, self._file = path, (file.st_dev, file.st_ino)
+
+    def _check_there(self) -> None:
+        try:
+            there = self._path.stat()
+        except FileNotFoundError:
+            there = None
+        if there is None or (there.st_dev, there.st_ino) != self._file:
+            raise StoreGone(f"the workspace's store {self._path} was deleted or replaced while the server ran")
 
     def close(self) -> None:
         self._db.close()
@@ -103,7 +117,9 @@ class Store:
         Raises:
             Conflict: `tip` is no longer the end of the session, or a job's end is recorded already.
             StoreFull: no room.
+            StoreGone: the file was deleted.
         """
+        self._check_there()
         with self._turn, self._transaction():
             row = self._db.execute(
                 "SELECT seq, hash FROM event WHERE session = ? ORDER BY seq DESC LIMIT 1", (session_id,)

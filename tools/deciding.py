@@ -17,7 +17,7 @@ from ..state.store import Conflict, Tip
 from .answers import Decision, DecisionReply, refuse, result
 from .asking import client_name, why_not_asked
 from .facts import look_up
-from .ledger import remember_answer
+from .ledger import remember as remember_in_ledger
 from .question import question
 from .recording import reconcile
 from .road import Ctx, guarded, identity, in_thread, note_refusal, owner_of, resolve, shop_of
@@ -148,7 +148,7 @@ def remember(shop: Workshop, session: Session, decision: DecisionMade) -> None:
         outcome=decision.outcome,
         decided_by=decision.decided_by,
     )
-    remember_answer(shop, session, answer)
+    remember_in_ledger(shop, session, answer)
 
 
 def _decision(

@@ -49,7 +49,7 @@ def _ledger(shop: Workshop, session: Session, request: Request) -> dict[str, Any
         return {}
     ledger, _ = read(shop, session)
     sha256 = record.artifact.sha256
-    paid = ledger.known(sha256, session.samples, session.opened.data.samples)
+    paid = ledger.known(sha256, session.opened.data.digest)
     return {"looks_spent": 0 if paid else spent(ledger, session), "turned_down_before": ledger.turned_down(sha256)}
 
 

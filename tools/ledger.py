@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from ..state.events import LookTaken, PersonAnswered
+from ..contract.measures import Validation
+from ..state.events import LookTaken, PersonAnswered, VariantJudged
 from ..state.ledger import Ledger, fold, look_alpha, stream
 from ..state.session import Session
 from ..state.store import START, Conflict, Tip
 from .workshop import Workshop
 
 
+def _stream(session: Session) -> str:
+    """An original is its weights: another name or another comment in the file makes no other of it."""
+    return stream(session.opened.weights or session.original.sha256)
+
+
 def read(shop: Workshop, session: Session) -> tuple[Ledger, Tip]:
     """The ledger of this session's original, and where its next entry attaches."""
-    recorded, tip = shop.store.load(stream(session.original.sha256), START)
+    recorded, tip = shop.store.load(_stream(session), START)
     return fold(recorded), tip
 
 
@@ -25,32 +31,53 @@ def take_look(shop: Workshop, session: Session, variant_sha256: str) -> LookTake
     samples, count = session.samples, session.opened.data.samples
     while True:
         ledger, tip = read(shop, session)
-        if paid := ledger.known(variant_sha256, samples, count):
+        if paid := ledger.known(variant_sha256, session.opened.data.digest):
             return paid
         number = 1 + len(ledger.at(samples, count))
         look = LookTaken(
             session_id=session.session_id,
             variant_sha256=variant_sha256,
+            data_digest=session.opened.data.digest,
             samples=samples,
             count=count,
             number=number,
             alpha=look_alpha(number),
         )
         try:
-            shop.store.append(stream(session.original.sha256), tip, [look])
+            shop.store.append(_stream(session), tip, [look])
         except Conflict:
             continue
         return look
 
 
-def remember_answer(shop: Workshop, session: Session, answer: PersonAnswered) -> None:
-    """Puts a person's answer into the ledger: a no holds in every session of this original."""
+def remember(shop: Workshop, session: Session, entry: PersonAnswered | VariantJudged) -> None:
+    """Puts a judgement or a person's answer into the ledger, once: it holds in every session of this original."""
     while True:
         ledger, tip = read(shop, session)
-        if answer in ledger.answers:
+        if entry in (*ledger.answers, *ledger.judgements):
             return
         try:
-            shop.store.append(stream(session.original.sha256), tip, [answer])
+            shop.store.append(_stream(session), tip, [entry])
         except Conflict:
             continue
         return
+
+
+def with_history(shop: Workshop, session: Session, variant_sha256: str, judged: Validation) -> Validation:
+    """The judgement, remembered; a PASS of a variant that was no PASS on another choice of these samples is none: whoever
+    chooses the samples after a look can make anything pass."""
+    data, samples = session.opened.data, session.samples
+    ledger, _ = read(shop, session)
+    earlier = ledger.failed(variant_sha256, data.digest, samples, data.samples)
+    if judged.status == "PASS" and earlier is not None:
+        method = f"{judged.method}; but {earlier.status} on {earlier.count} samples, of which these are another choice"
+        judged = judged.model_copy(update={"status": "INCONCLUSIVE", "method": method, "decision_required": True})
+    entry = VariantJudged(
+        variant_sha256=variant_sha256,
+        data_digest=data.digest,
+        samples=samples,
+        count=data.samples,
+        status=judged.status,
+    )
+    remember(shop, session, entry)
+    return judged

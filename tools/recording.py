@@ -24,6 +24,7 @@ from ..state.session import Session
 from ..state.store import Conflict
 from .alternatives import alternatives
 from .delivery import DeliveryFailed, deliver
+from .ledger import with_history
 from .lineage import register
 from .workshop import Workshop
 
@@ -135,6 +136,7 @@ def _ends(shop: Workshop, session: Session, job: JobStarted, done: Done) -> list
             variant_id = job.variant_id or ""
             judged = answer.validation.model_copy(update=_by_user_code(session))
             if variant_id in session.variants:
+                judged = with_history(shop, session, session.variants[variant_id].artifact.sha256, judged)
                 options = alternatives(session.variants[variant_id].artifact, judged)
                 judged = judged.model_copy(update={"alternatives": options})
             return [
@@ -162,8 +164,11 @@ def _packaged(session: Session, job: JobStarted, answer: jobs.Packaged, files: P
         message = f"The package did not verify: {untrusted(answer.verification, 1000)}. Nothing was delivered."
         return [JobFailed(job_id=job.job_id, code="PACKAGE_NOT_VERIFIED", message=message)]
     variant_id = job.variant_id or ""
-    package = deliver(files / "package", Path(job.arguments["output"]), answer)
     record = session.variants[variant_id]
+    if (Path(record.artifact.path).name, record.artifact.sha256) not in {(f.name, f.sha256) for f in answer.files}:
+        message = f"The package does not hold the recorded file of {variant_id}: it was changed while it was packaged."
+        return [JobFailed(job_id=job.job_id, code="VARIANT_CHANGED", message=message)]
+    package = deliver(files / "package", Path(job.arguments["output"]), answer)
     kept: list[Event] = []
     if record.decision is None:
         kept = [

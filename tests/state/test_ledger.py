@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 from edgeopt.engine.data.sketch import SIZE, sketch
-from edgeopt.state.events import LookTaken, PersonAnswered
+from edgeopt.state.events import LookTaken, PersonAnswered, VariantJudged
 from edgeopt.state.ledger import ALPHA, Ledger, fold, look_alpha, shared
 from edgeopt.state.store import Recorded
 from hypothesis import given
@@ -19,7 +19,13 @@ def digests(*numbers: int) -> list[str]:
 
 def look(variant: str, samples: list[str], count: int, number: int = 1) -> LookTaken:
     return LookTaken(
-        session_id="s", variant_sha256=variant, samples=samples, count=count, number=number, alpha=look_alpha(number)
+        session_id="s",
+        variant_sha256=variant,
+        data_digest="d",
+        samples=samples,
+        count=count,
+        number=number,
+        alpha=look_alpha(number),
     )
 
 
@@ -58,7 +64,19 @@ def test_an_unchanged_variant_is_known_and_a_no_is_remembered():
     answer = PersonAnswered(session_id="s", variant_sha256="b", outcome="revert", decided_by="person")
     events = [look("a", samples, 3), answer]
     ledger = fold(Recorded(n, "", e) for n, e in enumerate(events, 1))
-    assert ledger.known("a", samples, 3)
-    assert not ledger.known("b", samples, 3)
+    assert ledger.known("a", "d")
+    assert not ledger.known("b", "d")
     assert ledger.turned_down("b")
     assert not ledger.turned_down("a")
+
+
+def test_a_fail_is_remembered_for_every_other_choice_of_the_samples():
+    whole, part = sketch(digests(*range(900))), sketch(digests(*range(700)))
+    failed = VariantJudged(variant_sha256="a", data_digest="whole", samples=whole, count=900, status="FAIL")
+    ledger = Ledger(judgements=(failed,))
+    assert ledger.failed("a", "part", part, 700) == failed
+    assert ledger.failed("a", "whole", whole, 900) is None
+    assert ledger.failed("b", "part", part, 700) is None
+    assert ledger.failed("a", "other", sketch(digests(*range(900, 1800))), 900) is None
+    passed = failed.model_copy(update={"status": "PASS"})
+    assert Ledger(judgements=(passed,)).failed("a", "part", part, 700) is None

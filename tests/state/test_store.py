@@ -22,9 +22,10 @@ from edgeopt.state.events import (
     PersonAnswered,
     QuestionClosed,
     ReportRendered,
+    VariantJudged,
     VariantMade,
 )
-from edgeopt.state.store import START, Conflict, HistoryEdited, Store
+from edgeopt.state.store import START, Conflict, HistoryEdited, Store, StoreGone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,7 +50,16 @@ def story() -> list[Event]:
     failed = [worlds.started(9, "package_variant", "v1"), JobFailed(job_id="j9", code="CANCELLED", message="")]
     rest = [asked, closed, kept, *failed, *worlds.packaged(10, "v1"), ReportRendered(report="tradeoff"), refused(1)]
     ledgers: list[Event] = [
-        LookTaken(session_id=SESSION, variant_sha256=sha256, samples=["a"], count=1, number=1, alpha=0.03),
+        LookTaken(
+            session_id=SESSION,
+            variant_sha256=sha256,
+            data_digest="d",
+            samples=["a"],
+            count=1,
+            number=1,
+            alpha=0.03,
+        ),
+        VariantJudged(variant_sha256=sha256, data_digest="d", samples=["a"], count=1, status="FAIL"),
         PersonAnswered(session_id=SESSION, variant_sha256=sha256, outcome="keep", decided_by="person"),
         VariantMade(original_sha256=sha256, original_path="/m", session_id=SESSION, variant_id="v1"),
     ]
@@ -284,3 +294,11 @@ tip = store.append("s", tip, [CallRefused(tool="t", code="C", message="room agai
     loaded, _ = Store(tmp_path).load("s")
     assert len(loaded) == int(recorded) + 1 > 10
     assert isinstance(loaded[-1].event, CallRefused) and loaded[-1].event.message == "room again"
+
+
+def test_nothing_is_acknowledged_into_a_store_that_was_deleted(tmp_path: Path):
+    store = Store(tmp_path)
+    (tmp_path / "events.db").unlink()
+    with pytest.raises(StoreGone):
+        store.append(SESSION, START, [worlds.opened()])
+    store.close()

@@ -28,16 +28,17 @@ def benchmarked(folder: Path, number: int) -> list[Event]:
 
 def looked(folder: Path, variant: str, number: int = 1, samples: list[str] = planted.SAMPLES) -> None:
     """A look that some session took at a variant of the original in `folder`."""
-    sha256 = planted.identity(folder / "workspace" / f"{variant}.onnx").sha256
+    sha256, session = planted.identity(folder / "workspace" / f"{variant}.onnx").sha256, planted.worlds.opened()
     look = LookTaken(
         session_id="s_elsewhere",
         variant_sha256=sha256,
+        data_digest=session.data.digest if samples is planted.SAMPLES else "another choice",
         samples=samples,
         count=2000,
         number=number,
         alpha=look_alpha(number),
     )
-    store, name = Store(folder / "workspace"), stream(planted.identity(folder / "net.onnx").sha256)
+    store, name = Store(folder / "workspace"), stream(session.weights)
     _, tip = store.load(name, START)
     store.append(name, tip, [look])
     store.close()
@@ -69,7 +70,7 @@ async def test_every_new_look_is_written_down_before_the_work(tmp_path: Path):
         for _ in range(2):  # the job breaks, and what it looked at it has looked at; again it costs nothing
             (await agent.finish("validate_variant", **HERE, **V1)).refused("BAD_FILE")
     store = Store(tmp_path / "workspace")
-    (look,) = fold(store.load(stream(planted.identity(tmp_path / "net.onnx").sha256))[0]).looks
+    (look,) = fold(store.load(stream(planted.worlds.opened().weights))[0]).looks
     store.close()
     assert (look.number, look.alpha, look.session_id) == (1, look_alpha(1), planted.SESSION)
     assert look.variant_sha256 == planted.identity(tmp_path / "workspace" / "v1.onnx").sha256
