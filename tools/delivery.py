@@ -7,7 +7,7 @@ import secrets
 import shutil
 from pathlib import Path
 
-from ..contract.measures import FileDigest, Package
+from ..contract.measures import Artifact, FileDigest, Package
 from ..contract.text import untrusted
 from ..engine.jobs import Packaged
 
@@ -33,8 +33,8 @@ def _digests(folder: Path) -> list[FileDigest]:
     return found
 
 
-def deliver(made: Path, place: Path, answer: Packaged) -> Package:
-    """Copies the folder `made` beside `place`, then renames it there in one step.
+def deliver(made: Path, place: Path, answer: Packaged, variant: Artifact) -> Package:
+    """Copies the folder `made`, which must hold the file of `variant`, beside `place`, then renames it there in one step.
 
     A server that died after the rename and before recording it finds the same package there, and records it.
 
@@ -44,6 +44,9 @@ def deliver(made: Path, place: Path, answer: Packaged) -> Package:
     files = _digests(made)
     if {f.name: f.sha256 for f in files} != {f.name: f.sha256 for f in answer.files}:
         raise DeliveryFailed("BAD_ANSWER", "The package's files are not those that the worker verified.")
+    if (Path(variant.path).name, variant.sha256) not in {(f.name, f.sha256) for f in files}:
+        message = f"The package does not hold the recorded file of {variant.variant_id}: it was changed meanwhile."
+        raise DeliveryFailed("VARIANT_CHANGED", message)
     words = untrusted(answer.verification, 500)
     package = Package(path=str(place), files=files, verified=answer.verified, verification=words)
     if place.is_dir() and any(place.iterdir()):

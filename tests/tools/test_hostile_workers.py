@@ -129,9 +129,10 @@ def test_where_a_number_was_taken_is_the_servers_to_say(tmp_path: Path):
 @pytest.mark.parametrize(
     ("code", "verified", "codes"),
     [
-        ("pathlib.Path('package/model.onnx').write_text('model')", True, {"delivered"}),
-        ("pathlib.Path('package/model.onnx').write_text('model')", False, {"PACKAGE_NOT_VERIFIED"}),
-        ("pathlib.Path('package/model.onnx').write_text('another')", True, {"BAD_ANSWER"}),
+        ("pathlib.Path('package/v1.onnx').write_text('v1.onnx')", True, {"delivered"}),
+        ("pathlib.Path('package/v1.onnx').write_text('v1.onnx')", False, {"PACKAGE_NOT_VERIFIED"}),
+        ("pathlib.Path('package/v1.onnx').write_text('another')", True, {"BAD_ANSWER"}),
+        ("pathlib.Path('package/v1.onnx').write_text('swapped')", True, {"VARIANT_CHANGED"}),
         ("pathlib.Path('package/more.txt').write_text('')", True, {"BAD_ANSWER"}),
         ("os.symlink('/etc/passwd', 'package/model.onnx')", True, {"BAD_ANSWER", "BAD_OUTPUTS"}),
     ],
@@ -146,7 +147,8 @@ def test_a_package_is_delivered_as_it_was_verified_or_not_at_all(
         evaluation=planted.recorded(tmp_path).opened.evaluation,
         metadata={},
     )
-    digest = FileDigest(name="model.onnx", sha256=hashlib.sha256(b"model").hexdigest(), bytes=5)
+    content = b"swapped" if "swapped" in code else b"v1.onnx"
+    digest = FileDigest(name="v1.onnx", sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
     result = Packaged(files=[digest], verified=verified, verification="ran\nwell")
     place = tmp_path / "workspace" / "packages" / "p"
     started = {"variant_id": "v1", "arguments": {"output": str(place)}}
@@ -154,7 +156,7 @@ def test_a_package_is_delivered_as_it_was_verified_or_not_at_all(
     session = planted.recorded(tmp_path)
     if codes == {"delivered"}:
         assert isinstance(end, PackageBuilt)
-        assert (place / "model.onnx").read_text() == "model"
+        assert (place / "v1.onnx").read_text() == "v1.onnx"
         assert end.package.verification == "ran well"
         assert session.variants["v1"].kept  # packaging a PASS keeps it
     else:
