@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..contract.steps import NEEDS_CALIBRATION, Int8Static, Step
+from ..contract.steps import NEEDS_CALIBRATION, Step
 from ..contract.text import untrusted
 from .bench import Bench
-from .calibration.audit import require_fit
 from .data.dataset import Dataset, open_dataset, open_evaluation
 from .digests import file_digest
 from .jobs import Optimize, Optimized
@@ -32,13 +31,13 @@ def run(task: Optimize, bench: Bench) -> Optimized:
     """Writes the variant to the job's files and accepts it only if it loads and answers on real samples.
 
     Raises JobProblem: whatever the technique refuses (UNAVAILABLE, INVALID_ARGUMENT), CALIBRATION_REQUIRED,
-    CALIBRATION_UNFIT, NOT_LOADABLE, BAD_OUTPUTS.
+    NOT_LOADABLE, BAD_OUTPUTS.
     """
     parent, out = Path(task.parent_path), bench.files / f"{task.file_stem}.onnx"
     before = onnx_file.load(parent)
     inputs = onnx_file.inputs(before)
     evaluation = open_evaluation(task.evaluation, inputs)
-    calibration, audited = None, []
+    calibration = None
     if task.step.technique in NEEDS_CALIBRATION:
         if task.calibration_path is None:
             raise JobProblem(
@@ -46,15 +45,6 @@ def run(task: Optimize, bench: Bench) -> Optimized:
                 f"{task.step.technique} needs a calibration set: open a session with calibration_path",
             )
         calibration = open_dataset(task.calibration_path, evaluation.preprocessing, inputs, labelled=False)
-        audited = require_fit(
-            parent,
-            calibration,
-            evaluation,
-            metric=task.evaluation.metric,
-            used=task.step.calibration_samples if isinstance(task.step, Int8Static) else len(calibration),
-            technique=task.step.technique,
-            bench=bench,
-        )
 
     bench.report(0.05, f"running {task.step.technique}")
     made = _make(task.step, parent, out, calibration, bench)
@@ -62,7 +52,7 @@ def run(task: Optimize, bench: Bench) -> Optimized:
     bench.report(0.9, "running the new model on real samples")
     accept(parent, out, evaluation)
     changed = graph_digest(onnx_file.read(out)) != graph_digest(before)
-    notes = [*made.notes, *audited]
+    notes = list(made.notes)
     if not changed:
         notes.insert(0, "the step changed nothing: the new file computes exactly what its parent does")
     parent_size = sum(file.stat().st_size for file in onnx_file.files(onnx_file.read(parent), parent))
