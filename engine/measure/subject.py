@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...contract.measures import Accuracy, Latency, Measurement
+from ...contract.measures import Accuracy, Latency, MachineCondition, Measurement
 from ..data.dataset import Dataset
 from ..jobs import Benchmark, Profile
 from ..models.onnx_file import read
@@ -35,10 +35,15 @@ class Subject:
         task: Profile | Benchmark,
         measurement_id: str,
         latency: Latency,
+        runtime_memory_mb: float,
         tmp: Path,
         accuracy: Accuracy | None = None,
+        machine: MachineCondition | None = None,
     ) -> Measurement:
-        """The record of this model: what was given, and its sizes on disk and, measured now, in memory."""
+        """The record of this model: what was given, and its sizes on disk and, measured now, in memory.
+
+        For whoever has the machine to itself (`lock`): what is weighed disturbs what others time.
+        """
         return Measurement(
             **task.stamp.model_dump(),
             measurement_id=measurement_id,
@@ -48,8 +53,10 @@ class Subject:
             latency_ms=latency,
             throughput_per_s=1000 * task.batch_size / latency.mean,
             peak_memory_mb=peak_memory_mb(self.path, self.inputs, task.threads, tmp),
+            runtime_memory_mb=runtime_memory_mb,
             file_size_bytes=file_size_bytes(Path(self.path)),
             accuracy=accuracy,
+            machine=machine,
         )
 
 

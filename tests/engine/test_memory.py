@@ -9,7 +9,7 @@ import pytest
 from edgeopt.contract.record import Record
 from edgeopt.engine.measure import inputs
 from edgeopt.engine.measure.fresh_process import ask
-from edgeopt.engine.measure.memory import Peak, peak_memory_mb
+from edgeopt.engine.measure.memory import Peak, memory_ratio, peak_memory_mb, runtime_memory_mb
 from edgeopt.engine.problems import JobProblem
 
 from .small_models import FEATURES, classifier, wide_classifier
@@ -40,10 +40,32 @@ def test_the_memory_of_this_process_is_not_in_the_peak(tmp_path: Path, batch: Pa
     assert held.any()
 
 
+def test_the_runtime_is_most_of_a_small_models_peak(tmp_path: Path, batch: Path):
+    runtime = runtime_memory_mb(1, tmp_path)
+    assert 20 < runtime < 200
+    assert peak_memory_mb(classifier(tmp_path / "small.onnx"), batch, 1, tmp_path) == pytest.approx(runtime, abs=3)
+
+
+def test_memory_repeats(tmp_path: Path, batch: Path):
+    model = wide_classifier(tmp_path / "model.onnx", 2048)
+    once, again = (peak_memory_mb(model, batch, 1, tmp_path) for _ in range(2))
+    assert again == pytest.approx(once, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "variant", "ratio"),
+    [(74.0, 59.0, 4.0), (59.0, 74.0, 0.25), (54.3, 54.1, 1.0), (64.0, 54.0, 10.0), (53.9, 55.0, 1.0)],
+    ids=["a quarter", "four times", "next to nothing", "at least 1 MB", "under the runtime's"],
+)
+def test_memory_is_compared_over_the_runtimes_own(baseline: float, variant: float, ratio: float):
+    assert memory_ratio(baseline, variant, 54.0) == pytest.approx(ratio)
+
+
 def test_nothing_is_left_behind(tmp_path: Path, batch: Path):
     model = classifier(tmp_path / "small.onnx")
     before = set(tmp_path.iterdir())
     peak_memory_mb(model, batch, 1, tmp_path)
+    runtime_memory_mb(1, tmp_path)
     assert set(tmp_path.iterdir()) == before
 
 
