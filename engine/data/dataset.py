@@ -13,6 +13,7 @@ from ...contract.evaluation import Evaluation, Preprocessing
 from ...contract.measures import DataInfo, TensorInfo
 from ..problems import JobProblem
 from ..runtimes.base import convert
+from .coco import CocoSource, coco_file, open_coco
 from .csv_file import open_csv
 from .folder import open_folder
 from .npz import open_npz
@@ -22,11 +23,13 @@ from .source import Source, add_array, allowed
 
 
 class Dataset:
-    """Samples and labels. `preprocessing` is complete; folders and CSV sets are read batch by batch."""
+    """Samples and labels, or `objects` instead of labels. `preprocessing` is complete; folders, CSV and COCO sets are read
+    batch by batch."""
 
     def __init__(self, source: Source, preprocessing: Preprocessing, inputs: Sequence[TensorInfo]):
         self.preprocessing = preprocessing
         self.labels = source.labels
+        self.objects = source.objects if isinstance(source, CocoSource) else None
         self.ordered_classes = source.ordered_classes
         self._source = source
         self._inputs = inputs
@@ -36,8 +39,9 @@ class Dataset:
 
     @cached_property
     def info(self) -> DataInfo:
-        """What the set is. `classes` is the number of different labels where they are whole numbers. Reads every byte once."""
-        labels = self.labels
+        """What the set is. `classes` is the number of different labels where they are whole numbers, or of categories that
+        occur. Reads every byte once."""
+        labels = self.labels if self.objects is None else self.objects.category
         whole = labels is not None and labels.ndim == 1 and labels.dtype.kind in "biu"
         return DataInfo(
             samples=len(self),
@@ -84,7 +88,7 @@ def open_dataset(
     """A data set with a complete preprocessing. `labelled`: labels are required, else they may be absent.
 
     Raises JobProblem: BAD_FILE with the file, the sample and the reason; PATH_NOT_ALLOWED where `roots` are given and
-    a sample lies outside them; UNAVAILABLE for a kind that this version does not read.
+    a sample lies outside them.
     """
     return Dataset(_open_source(path, inputs, labelled, roots), preprocessing, inputs)
 
@@ -105,22 +109,23 @@ def _open_source(path: str, inputs: Sequence[TensorInfo], labelled: bool, roots:
     allowed(place, roots)
     if not place.exists():
         raise JobProblem("BAD_FILE", f"the data set {place} does not exist")
-    suffix = place.suffix.lower()
+    suffix, coco = place.suffix.lower(), coco_file(place)
     if not place.is_dir() and suffix == ".npz":
         return open_npz(place, inputs, labelled=labelled)
-    if len(inputs) != 1 and (place.is_dir() or suffix == ".csv"):
+    if len(inputs) != 1 and (place.is_dir() or suffix in (".csv", ".json")):
         names = [info.name for info in inputs]
         raise JobProblem(
             "BAD_FILE", f"the model has the inputs {names}: give its data as an .npz with arrays of these names"
         )
+    if coco is not None:
+        return open_coco(coco, labelled=labelled, roots=roots)
     if place.is_dir():
         return open_folder(place, labelled=labelled, roots=roots)
     if suffix == ".csv":
         return open_csv(place, labelled=labelled, roots=roots)
-    if suffix == ".json":
-        raise JobProblem("UNAVAILABLE", f"{place.name}: COCO data sets are not built in this version")
     raise JobProblem(
-        "BAD_FILE", f"the data set {place} is not an .npz, a folder of class folders or a .csv of path,label"
+        "BAD_FILE",
+        f"the data set {place} is not an .npz, a folder of class folders, a .csv of path,label or a COCO .json",
     )
 
 

@@ -20,12 +20,12 @@ class FileSource:
 
     def __init__(
         self,
-        kind: Literal["folder", "csv"],
+        kind: Literal["folder", "csv", "coco"],
         files: Sequence[tuple[str, Path]],
         labels: np.ndarray | None,
         ordered_classes: int | None = None,
     ):
-        self.kind: Literal["folder", "csv"] = kind
+        self.kind: Literal["folder", "csv", "coco"] = kind
         self.labels = labels
         self.ordered_classes = ordered_classes
         self._files = files

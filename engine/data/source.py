@@ -11,7 +11,7 @@ import numpy as np
 
 from ..problems import JobProblem
 
-Kind = Literal["npz", "npz_named", "folder", "csv"]
+Kind = Literal["npz", "npz_named", "folder", "csv", "coco"]
 
 # One batch by array name: stacked where the samples lie stacked, else sample by sample (their sizes may differ).
 Batch = dict[str, np.ndarray | list[np.ndarray]]

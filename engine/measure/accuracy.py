@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from ...contract.evaluation import UserCode
+from ...contract.evaluation import DETECTION, Decoding, UserCode
 from ...contract.measures import TensorInfo
 from ..data.dataset import Dataset
+from ..data.objects import Objects
+from ..detection.detector import Decode, Detector, adapter_decoder, decoder, require_objects
 from ..problems import JobProblem
 from ..runtimes.base import Runner
 from . import metrics
-from .custom import Custom, load
+from .custom import Custom, UserMetric
 from .outcomes import Outcomes
+from .user_code import Adapter, UserFunction, load
 
 Report = Callable[[float, str], None]
 Arrays = dict[str, np.ndarray]
@@ -33,29 +37,85 @@ def batch_size(inputs: list[TensorInfo]) -> int:
 
 
 def evaluate(
-    runner: Runner, dataset: Dataset, metric: str, report: Report, user_code: UserCode | None = None
+    runner: Runner,
+    dataset: Dataset,
+    metric: str,
+    report: Report,
+    user_code: UserCode | None = None,
+    *,
+    adapter: UserCode | None = None,
+    decoding: Decoding | None = None,
 ) -> Outcomes:
-    """Runs the model on every sample of a labelled set. `user_code` is the function of the metric `custom`.
+    """Runs the model on every sample of a labelled set. `user_code` is the function of the metric `custom`; `adapter` makes
+    of one sample's outputs what the metric reads; `decoding` says the same of a detector's.
 
-    Raises JobProblem: UNAVAILABLE for a metric that is not built; BAD_FILE where labels are missing or do not fit the
-    model's classes; INVALID_ARGUMENT where the outputs do not fit the metric or user code fails; SAME_DATASET where the
-    file of the user code has changed; NOT_RUNNABLE where the model fails.
+    Raises JobProblem: BAD_FILE where labels are missing, or do not fit the metric or the model's classes;
+    INVALID_ARGUMENT where the outputs do not fit the metric or user code fails; SAME_DATASET where the file of the user
+    code has changed; NOT_RUNNABLE where the model fails.
     """
-    metrics.check_measurable(metric)
+    if metric in DETECTION:
+        objects = require_objects(dataset.objects, metric)
+        decode, clip = decode_with(objects, adapter, decoding), decoding is not None and decoding.clip
+        detector = Detector(metric, objects, dataset.preprocessing, decode, clip=clip)
+        keys = [objects.digest(image) for image in range(len(dataset))]
+
+        def add(_start: int, inferred: Inferred) -> None:
+            for outputs in inferred.each():
+                detector.add(outputs)
+
+        return detector.outcomes(_unique(runner, dataset, report, keys, add))
     labels = dataset.labels
     if labels is None:
-        raise JobProblem("BAD_FILE", f"the metric {metric!r} needs labels, and the data set has none", ["labels"])
+        raise JobProblem("BAD_FILE", without_labels(dataset, metric), ["labels"])
     judge = _gatherer(metric, labels, dataset.ordered_classes, user_code)
+    read = Inferred.joined if adapter is None else adapted(load(adapter, "adapter"))
+    keys = [row.tobytes() for row in labels]
+    return judge.outcomes(
+        _unique(runner, dataset, report, keys, lambda at, found: judge.add(at, at + found.samples, read(found)))
+    )
+
+
+def without_labels(dataset: Dataset, metric: str) -> str:
+    """What to say of a data set that has no labels for this metric."""
+    if dataset.objects is not None:
+        return f"the metric {metric!r} compares labels, and the data set holds boxes: the metrics map and map50 do that"
+    return f"the metric {metric!r} needs labels, and the data set has none"
+
+
+def decode_with(objects: Objects, adapter: UserCode | None, decoding: Decoding | None) -> Decode:
+    """How a detector's outputs become boxes. JobProblem INVALID_ARGUMENT where nobody said, or user code does not load."""
+    if adapter is not None:
+        return adapter_decoder(Adapter(load(adapter, "adapter")).rows, objects)
+    if decoding is None:
+        raise JobProblem(
+            "INVALID_ARGUMENT",
+            "how do the model's outputs describe boxes? Give evaluation.decoding (kind boxes, rows or grid) or"
+            " evaluation.adapter",
+            ["evaluation.decoding"],
+        )
+    return decoder(decoding, objects)
+
+
+def adapted(function: UserFunction) -> Callable[[Inferred], Arrays]:
+    """Outputs as an adapter gives them, one sample at a time: one array, named `adapted`."""
+    adapter = Adapter(function)
+    return lambda inferred: {"adapted": adapter.stacked([adapter.value(outputs) for outputs in inferred.each()])}
+
+
+def _unique(
+    runner: Runner, dataset: Dataset, report: Report, keys: Sequence[bytes], add: Callable[[int, Inferred], None]
+) -> np.ndarray:
+    """Runs the model on everything; the first sample of each group of exact duplicates, by what was fed and its label's
+    key: int64."""
     seen: set[bytes] = set()
     unique: list[int] = []
-    for start, feeds, outputs in inferences(runner, dataset, report):
-        contents = _contents(feeds, labels[start:])
-        judge.add(start, start + len(contents), outputs)
-        for index, content in enumerate(contents, start):
+    for start, feeds, inferred in inferences(runner, dataset, report):
+        add(start, inferred)
+        for index, content in enumerate(_contents(feeds, keys[start:]), start):
             if content not in seen:
                 seen.add(content)
                 unique.append(index)
-    return judge.outcomes(np.array(unique, np.int64))
+    return np.array(unique, np.int64)
 
 
 def _gatherer(
@@ -66,14 +126,14 @@ def _gatherer(
     if metric in metrics.RANKING:
         return _Ranking(metric, labels, ordered_classes)
     if metric == "custom":
-        return Custom(load(user_code), labels)
+        return Custom(UserMetric(load(user_code, "metric")), labels)
     return _Values(metric, labels)
 
 
-def inferences(runner: Runner, dataset: Dataset, report: Report) -> Iterator[tuple[int, Arrays, Arrays]]:
-    """Every sample once, in order: (index of the first, feeds, outputs) of some consecutive samples at a time.
+def inferences(runner: Runner, dataset: Dataset, report: Report) -> Iterator[tuple[int, Arrays, Inferred]]:
+    """Every sample once, in order: (index of the first, feeds, what came out) of some consecutive samples at a time.
 
-    The last batch of a fixed size is filled up with its last sample. Outputs that do not have one row a sample are left out.
+    The last batch of a fixed size is filled up with its last sample.
     """
     size, total = batch_size(runner.inputs), len(dataset)
     chunk = size * max(1, _READ // size)
@@ -81,8 +141,36 @@ def inferences(runner: Runner, dataset: Dataset, report: Report) -> Iterator[tup
         feeds = dataset.feeds(start, start + chunk)
         stop = min(start + chunk, total)
         parts = [_run(runner, feeds, at, size) for at in range(0, stop - start, size)]
-        yield start, feeds, _joined(parts, size, stop - start)
+        yield start, feeds, Inferred(parts, size, stop - start)
         report(stop / total, f"{stop} of {total} samples")
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """The outputs of some inferences of `size` samples each; together they are of `samples` consecutive samples."""
+
+    parts: list[Arrays]
+    size: int
+    samples: int
+
+    def joined(self) -> Arrays:
+        """The outputs as one; those that do not have one row a sample, all alike, are left out."""
+        joined = {}
+        for name in self.parts[0]:
+            shapes = {part[name].shape for part in self.parts}
+            if len(shapes) == 1 and shapes.pop()[:1] == (self.size,):
+                joined[name] = np.concatenate([part[name] for part in self.parts])[: self.samples]
+        return joined
+
+    def each(self) -> Iterator[Arrays]:
+        """The outputs of one sample at a time, as the model gives them for a batch of one."""
+        for sample in range(self.samples):
+            batch, row = divmod(sample, self.size)
+            part = self.parts[batch]
+            if self.size == 1:
+                yield part
+            else:
+                yield {name: v[row : row + 1] for name, v in part.items() if v.shape[:1] == (self.size,)}
 
 
 def _run(runner: Runner, feeds: Arrays, at: int, size: int) -> Arrays:
@@ -95,21 +183,11 @@ def _filled(values: np.ndarray, size: int) -> np.ndarray:
     )
 
 
-def _joined(parts: list[Arrays], size: int, samples: int) -> Arrays:
-    """The outputs of several inferences as one, where each has one row a sample and rows are alike."""
-    joined = {}
-    for name in parts[0]:
-        shapes = {part[name].shape for part in parts}
-        if len(shapes) == 1 and shapes.pop()[:1] == (size,):
-            joined[name] = np.concatenate([part[name] for part in parts])[:samples]
-    return joined
-
-
-def _contents(feeds: Arrays, labels: np.ndarray) -> list[bytes]:
-    """A digest of what the model was fed for each sample, and of its label."""
+def _contents(feeds: Arrays, keys: Sequence[bytes]) -> list[bytes]:
+    """A digest of what the model was fed for each sample, and of its label's key."""
     contents = []
     for row in range(len(next(iter(feeds.values())))):
-        digest = hashlib.sha256(labels[row].tobytes())
+        digest = hashlib.sha256(keys[row])
         for values in feeds.values():
             digest.update(f"|{values.shape[1:]}|".encode() + values[row].tobytes())
         contents.append(digest.digest())

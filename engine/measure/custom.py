@@ -2,80 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import sys
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib.machinery import SourceFileLoader
-from pathlib import Path
-
 import numpy as np
 
-from ...contract.evaluation import UserCode
-from ...contract.text import untrusted
 from ..problems import JobProblem
 from .outcomes import Outcomes
 from .statistics import bootstrap
+from .user_code import UserFunction
 
 Arrays = dict[str, np.ndarray]
-Function = Callable[[Arrays, np.ndarray], object]
 
 # Calls of a function that gives one number: enough for an interval, few enough for a slow one.
 RESAMPLES = 1000
 # Outputs of all samples lie in memory at once, and once more for each call.
 MOST_BYTES = 2**30
 
-_MODULE = "edgeopt_user_code"
-
-
-def load(code: UserCode | None) -> UserMetric:
-    """The function, from the very bytes that were allowed.
-
-    Raises JobProblem: SAME_DATASET where the file is gone or has changed; INVALID_ARGUMENT where it does not run or has no
-    such function.
-    """
-    if code is None:
-        raise JobProblem("INVALID_ARGUMENT", "the metric custom needs evaluation.metric_code, as file.py:function")
-    path = Path(code.path)
-    source = path.read_bytes() if path.is_file() else None
-    if source is None or hashlib.sha256(source).hexdigest() != code.sha256:
-        raise JobProblem(
-            "SAME_DATASET",
-            f"the file of the metric, {untrusted(code.path, 300)}, {'is gone' if source is None else 'has changed'}:"
-            " put it back as it was, or have the server started again and open a new session",
-        )
-    loader = SourceFileLoader(_MODULE, code.path)
-    spec = importlib.util.spec_from_file_location(_MODULE, path, loader=loader)
-    assert spec is not None, "a loader is given"
-    module = sys.modules[_MODULE] = importlib.util.module_from_spec(spec)
-    with _blamed(code, "does not load"):
-        # Not loader.exec_module: it would take a compiled copy beside the file, which nobody allowed.
-        exec(loader.source_to_code(source, code.path), module.__dict__)
-    function = getattr(module, code.function, None)
-    if not callable(function):
-        raise JobProblem("INVALID_ARGUMENT", f"the file of the metric {code} has no such function")
-    return UserMetric(code, function)
-
-
-@contextmanager
-def _blamed(code: UserCode, what: str) -> Iterator[None]:
-    """An exception of user code as a JobProblem with its last line; running out of memory stays what it is."""
-    try:
-        yield
-    except MemoryError:
-        raise
-    except (Exception, SystemExit) as error:
-        reason = untrusted(traceback.format_exception_only(error)[-1], 300)
-        raise JobProblem("INVALID_ARGUMENT", f"the metric {code} {what}: {reason}") from error
-
 
 class UserMetric:
     """`metric(outputs, labels)`, its answer checked. Higher is better."""
 
-    def __init__(self, code: UserCode, function: Function):
-        self.code = code
+    def __init__(self, function: UserFunction):
         self.function = function
 
     def __call__(self, outputs: Arrays, labels: np.ndarray, where: str) -> np.ndarray:
@@ -83,8 +28,7 @@ class UserMetric:
 
         JobProblem INVALID_ARGUMENT where the function fails or gives anything else.
         """
-        with _blamed(self.code, f"failed on {where}"):
-            values = np.asarray(self.function(dict(outputs), labels), np.float64)
+        values = self.function.as_numbers(where, dict(outputs), labels)
         if values.shape not in ((), (len(labels),)):
             raise self._wrong(f"gives an array of shape {list(values.shape)} on {where} ({len(labels)})")
         if not np.isfinite(values).all():
@@ -100,8 +44,7 @@ class UserMetric:
         return float(values)
 
     def _wrong(self, what: str) -> JobProblem:
-        wanted = "it must give one finite number, or one for each sample, of which the mean is the value"
-        return JobProblem("INVALID_ARGUMENT", f"the metric {self.code} {what}; {wanted}")
+        return self.function.wrong(what, "one finite number, or one for each sample, of which the mean is the value")
 
 
 class Custom:

@@ -6,20 +6,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ...contract.evaluation import MEASURABLE
 from ..problems import JobProblem
 
 TOP_K = {"top1": 1, "top5": 5}
 CLASSIFICATION = frozenset({"top1", "top5", "f1_macro"})
 REGRESSION = frozenset({"rmse", "mae"})
 RANKING = frozenset({"auc", "spearman"})
-
-
-def check_measurable(metric: str) -> None:
-    """JobProblem UNAVAILABLE for a metric that this version does not measure."""
-    if metric not in MEASURABLE:
-        known = ", ".join(sorted(MEASURABLE))
-        raise JobProblem("UNAVAILABLE", f"the metric {metric!r} is not built in this version; it measures {known}")
 
 
 def class_scores(outputs: Mapping[str, np.ndarray], samples: int) -> np.ndarray:

@@ -28,6 +28,7 @@ from .statistics import (
 Status = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
 _MOST_RESAMPLES = 20_000
+_MOST_TRIED = 1000
 # Draws that must lie beyond a percentile to place it.
 _TAIL = 20
 
@@ -101,12 +102,14 @@ def _by_score_test(baseline: Outcomes, variant: Outcomes, bar: Bar) -> Verdict:
 
 def _by_bootstrap(baseline: Outcomes, variant: Outcomes, bar: Bar) -> Verdict:
     """A percentile bootstrap sees no change that the samples do not hold: identical decisions on a few samples would
-    prove anything. So PASS also takes as many samples as the score test would want for a margin of that share."""
+    prove anything, and where a few samples make up the drop, having met one more of them would have changed it. So PASS
+    also takes as many samples as the score test would want for a margin of that share, and the sample that hurts most is
+    among those that are drawn from once more."""
     value, n = baseline.value_of_unique(), len(baseline.unique)
     margin = bar.margin(value)
     seen = drop(baseline.metric, value, variant.value_of_unique())
     resamples = min(max(2000, math.ceil(_TAIL / bar.alpha)), _MOST_RESAMPLES)
-    draws = _paired_draws(baseline, variant, resamples)
+    draws = _paired_draws(baseline, variant, resamples, _worst_sample(baseline, variant))
     share = min(margin / abs(value), 1.0)
     fewest = fewest_for_proof(share, bar.alpha) * n / baseline.rests_on() if share > 0 else math.inf
     least, most = _bounds(draws, seen, bar.alpha)
@@ -126,8 +129,24 @@ def _by_bootstrap(baseline: Outcomes, variant: Outcomes, bar: Bar) -> Verdict:
     )
 
 
-def _paired_draws(baseline: Outcomes, variant: Outcomes, resamples: int) -> np.ndarray:
-    before, now = baseline.draws(resamples), variant.draws(resamples)
+def _worst_sample(baseline: Outcomes, variant: Outcomes) -> int | None:
+    """The sample that raises the drop most where it is counted twice; None where none does, or where user code gives one
+    number for all. Of many samples so many are tried, drawn with a fixed seed."""
+    if baseline.computed.size:
+        return None
+    tried = baseline.unique
+    if len(tried) > _MOST_TRIED:
+        tried = np.random.default_rng(0).choice(tried, _MOST_TRIED, replace=False)
+    before, now = baseline.statistic(), variant.statistic()
+    seen = drop(baseline.metric, baseline.value_of_unique(), variant.value_of_unique())
+    pools = (np.append(baseline.unique, sample) for sample in tried)
+    drops = [drop(baseline.metric, before(pool), now(pool)) for pool in pools]
+    worst = int(np.argmax(drops))
+    return int(tried[worst]) if drops[worst] > seen else None
+
+
+def _paired_draws(baseline: Outcomes, variant: Outcomes, resamples: int, again: int | None) -> np.ndarray:
+    before, now = baseline.draws(resamples, again), variant.draws(resamples, again)
     return now - before if baseline.metric in LOWER_IS_BETTER else before - now
 
 

@@ -8,12 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from ...contract.evaluation import CORRECT_OR_WRONG
+from ...contract.evaluation import CORRECT_OR_WRONG, DETECTION
 from ...contract.measures import Accuracy
+from ..detection.average_precision import average_precision
 from . import metrics
-from .statistics import above_chance, bootstrap, wilson, z_quantile
+from .statistics import above_chance, bootstrap, drawn, wilson, z_quantile
 
 Statistic = Callable[[np.ndarray], float]
+
+# No trained detector finds so little of what it was trained to find.
+_LEAST_AP = 0.01
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,8 @@ class Outcomes:
 
     labels, decisions: int64 (samples,) class numbers, or float64 (samples, values) for rmse and mae. For auc and spearman
     the labels are (samples,) and the decisions (samples, 1): scores, predictions. For custom the labels are as the data
-    set has them, and the decisions (samples, 1) what user code gave each sample.
+    set has them, and the decisions (samples, 1) what user code gave each sample. For map and map50 the labels are (images,
+    categories), the objects to find, and the decisions one row a detection, as `average_precision` takes them.
     correct: bool (samples,), empty but for classes. lead: the decided class's score over the runner-up's, likewise.
     finite: bool (samples,), False where an output was NaN or infinite (such a sample counts as wrong, its class is -1).
     unique: int64, the first sample of each group of exact duplicates, by what the model was fed and the label.
@@ -56,10 +61,17 @@ class Outcomes:
             labels = self.labels if self.metric == "auc" else metrics.places(self.labels)
             places = metrics.places(self.decisions[:, 0])
             return lambda index: rank(labels[index], places[index])
+        if self.metric in DETECTION:
+            return lambda index: float(self._average_precision(index[np.newaxis])[0])
         if self.metric == "custom":
             return lambda index: float(np.mean(self.decisions[index]))
         per_sample = metrics.errors(self.metric, self.labels, self.decisions)
         return lambda index: metrics.of_errors(self.metric, per_sample[index])
+
+    def _average_precision(self, indices: np.ndarray) -> np.ndarray:
+        """AP for every row of images, with repeats: (rows,)."""
+        weights = [np.bincount(index, minlength=len(self)) for index in indices]
+        return average_precision(self.labels, self.decisions, np.array(weights, np.float64))
 
     def value(self) -> float:
         """The metric over all samples."""
@@ -69,20 +81,28 @@ class Outcomes:
         """The metric over the different samples."""
         return float(self.computed[1]) if self.computed.size else self.statistic()(self.unique)
 
-    def draws(self, resamples: int) -> np.ndarray:
+    def draws(self, resamples: int, again: int | None = None) -> np.ndarray:
         """The metric of bootstrap draws of the different samples: the same draws for every model on the same samples.
 
-        As many as `resamples`; for user code that gives one number as many as were computed, which may be fewer.
+        As many as `resamples`; for user code that gives one number as many as were computed, which may be fewer. `again`: a
+        sample that is among those that are drawn from once more.
         """
         if self.computed.size:
             return self.computed[2 : 2 + resamples]
+        pool = self.unique if again is None else np.append(self.unique, again)
+        if self.metric in DETECTION:
+            blocks = drawn(len(pool), resamples)
+            return np.concatenate([self._average_precision(pool[block]) for block in blocks])
         statistic = self.statistic()
-        return bootstrap(lambda index: statistic(self.unique[index]), len(self.unique), resamples)
+        return bootstrap(lambda index: statistic(pool[index]), len(pool), resamples)
 
     def rests_on(self) -> int:
-        """The number of different samples that the value rests on: for auc those of the rarer class."""
+        """The number of different samples that the value rests on: for auc those of the rarer class, for map and map50 the
+        images that have objects."""
         if self.metric == "auc":
             return int(np.bincount(self.labels[self.unique], minlength=2).min())
+        if self.metric in DETECTION:
+            return int(np.sum(self.labels[self.unique].any(axis=1)))
         return len(self.unique)
 
     def accuracy(self) -> Accuracy:
@@ -102,13 +122,17 @@ class Outcomes:
         """Why this cannot be the baseline of a trained model, usually for wrong preprocessing; None where it can."""
         if not self.finite.all():
             return f"{int((~self.finite).sum())} of {len(self)} samples give NaN or infinite outputs"
+        value = self.value()
+        if self.metric in DETECTION and not len(self.decisions):
+            return self._implausible_detections(value)
         if not self.varies and len(self.unique) > 1:
             return "the outputs are the same for every sample"
-        value = self.value()
         if self.metric in metrics.REGRESSION:
             return self._implausible_error(value)
         if self.metric in metrics.RANKING:
             return self._implausible_ranking(value)
+        if self.metric in DETECTION:
+            return self._implausible_detections(value)
         if self.metric == "custom":
             return None  # what chance would give, only its author knows
         share = value if self.metric in CORRECT_OR_WRONG else float(np.mean(self.correct))
@@ -137,6 +161,15 @@ class Outcomes:
         if value > self.chance + z_quantile(0.95) * variance**0.5:
             return None
         return f"{self.metric} is {value:.4g} on {n} different samples, which is not above chance ({self.chance:g})"
+
+    def _implausible_detections(self, value: float) -> str | None:
+        if value >= _LEAST_AP and value > self.chance:
+            return None
+        return (
+            f"{self.metric} is {value:.4f} for {len(self.decisions)} detections on {len(self)} images, and detections that"
+            f" were made on other images get {self.chance:.4f}: the boxes may be in another format, other units or of"
+            " another output than evaluation.decoding (or the adapter) says, or the classes in another order"
+        )
 
     def save(self, path: Path) -> None:
         """Writes an .npz that `load` reads back."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from scipy.special import bdtrc, gammaln, ndtri, stdtrit, xlog1py, xlogy
@@ -16,6 +16,9 @@ _RATES = 64
 # Asking for more labelled samples than this settles nothing in practice.
 MOST_SAMPLES = 100_000
 _POWER = 0.9
+
+# Indices of a bootstrap that lie in memory at once.
+_BLOCK = 500_000
 
 
 def z_quantile(p: float) -> float:
@@ -174,5 +177,12 @@ def bootstrap(statistic: Callable[[np.ndarray], float], n: int, resamples: int =
 
     Paired: the caller applies one draw of indices to both models. Returns float64 (resamples,).
     """
+    return np.array([statistic(index) for block in drawn(n, resamples, seed) for index in block])
+
+
+def drawn(n: int, resamples: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """The draws of `bootstrap`, in blocks: int64 (draws, n)."""
     rng = np.random.default_rng(seed)
-    return np.array([statistic(rng.integers(0, n, n)) for _ in range(resamples)])
+    block = max(1, _BLOCK // n)
+    for first in range(0, resamples, block):
+        yield rng.integers(0, n, (min(block, resamples - first), n))

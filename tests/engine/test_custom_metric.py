@@ -12,7 +12,7 @@ from edgeopt.contract.evaluation import Evaluation, Preprocessing, UserCode
 from edgeopt.engine import inspection
 from edgeopt.engine.data.dataset import open_dataset
 from edgeopt.engine.jobs import Inspect
-from edgeopt.engine.measure import custom
+from edgeopt.engine.measure import custom, user_code
 from edgeopt.engine.measure.accuracy import evaluate
 from edgeopt.engine.measure.outcomes import Outcomes
 from edgeopt.engine.problems import JobProblem
@@ -116,11 +116,11 @@ def test_what_is_wrong_with_it_is_said_in_one_line(tmp_path: Path, source: str, 
 
 def test_another_content_is_another_metric(tmp_path: Path) -> None:
     code = allowed(tmp_path / "metric.py", SCORE)
-    custom.load(code)
+    user_code.load(code, "metric")
     (tmp_path / "metric.py").write_text(SCORE + "\n")
     for words in ("has changed", "is gone"):
         with pytest.raises(JobProblem, match=words) as error:
-            custom.load(code)
+            user_code.load(code, "metric")
         assert error.value.problem.code == "SAME_DATASET"
         (tmp_path / "metric.py").unlink(missing_ok=True)
 
@@ -131,15 +131,15 @@ def test_a_compiled_copy_beside_the_file_is_not_believed(tmp_path: Path) -> None
     evil.write_text("raise SystemExit('the copy ran')\n")
     cache = Path(py_compile.compile(str(evil), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH) or "")
     cache.rename(cache.with_name(cache.name.replace("evil", "metric")))
-    custom.load(code)
+    user_code.load(code, "metric")
 
 
 def test_its_folder_is_no_place_to_import_from(tmp_path: Path) -> None:
     (tmp_path / "json.py").write_text("raise SystemExit('shadowed')\n")
     (tmp_path / "not_allowed_helper.py").write_text("")
-    custom.load(allowed(tmp_path / "metric.py", "import json\n" + SCORE))
+    user_code.load(allowed(tmp_path / "metric.py", "import json\n" + SCORE), "metric")
     with pytest.raises(JobProblem, match="not_allowed_helper"):
-        custom.load(allowed(tmp_path / "metric.py", "import not_allowed_helper\n" + SCORE))
+        user_code.load(allowed(tmp_path / "metric.py", "import not_allowed_helper\n" + SCORE), "metric")
 
 
 def test_outputs_that_would_fill_the_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,9 +122,9 @@ def test_files_that_are_no_npz_are_refused_with_the_reason(tmp_path: Path) -> No
         refused(str(tmp_path / f"{name}.npz"), words)
     refused(str(tmp_path / "absent.npz"), "does not exist")
     (tmp_path / "data.txt").write_text("1,2")
-    refused(str(tmp_path / "data.txt"), "is not an .npz, a folder of class folders or a .csv")
+    refused(str(tmp_path / "data.txt"), "is not an .npz, a folder of class folders, a .csv")
     (tmp_path / "annotations.json").write_text("{}")
-    refused(str(tmp_path / "annotations.json"), "COCO", code="UNAVAILABLE")
+    refused(str(tmp_path / "annotations.json"), "is not a COCO JSON of boxes: images: Field required")
 
 
 def test_the_digest_is_of_samples_and_labels_not_of_the_file(tmp_path: Path) -> None:

@@ -113,10 +113,10 @@ def test_whole_floats_are_classes() -> None:
     assert metrics.class_labels(np.array([0.0, 2.0]), 3, 3).tolist() == [0, 2]
 
 
-def test_metrics_that_are_not_built_say_so(tmp_path: Path) -> None:
-    with pytest.raises(JobProblem, match="'map' is not built") as error:
+def test_boxes_are_not_compared_on_a_set_without_any(tmp_path: Path) -> None:
+    with pytest.raises(JobProblem, match="give the evaluation set as a COCO JSON") as error:
         measured(picking(tmp_path / "m.onnx", 2, [0, 1]), tmp_path, np.eye(2, dtype=np.float32), np.arange(2), "map")
-    assert error.value.problem.code == "UNAVAILABLE"
+    assert error.value.problem.code == "BAD_FILE"
 
 
 def test_a_regression_needs_an_output_of_the_labels_size(tmp_path: Path) -> None:
@@ -164,7 +164,9 @@ def test_every_sample_is_an_inference_of_its_own_where_the_batch_is_free(tmp_pat
 
     progress: list[float] = []
     data = open_dataset(str(tmp_path / "d.npz"), Preprocessing(), runner.inputs, labelled=True)
-    rows = [len(outputs["y"]) for _, _, outputs in inferences(Watched(), data, lambda done, _: progress.append(done))]
+    rows = [
+        len(found.joined()["y"]) for _, _, found in inferences(Watched(), data, lambda done, _: progress.append(done))
+    ]
     assert set(shapes) == {(1, 3)} and len(shapes) == 60
     assert sum(rows) == 60
     assert progress[-1] == 1.0 and progress == sorted(progress)

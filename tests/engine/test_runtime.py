@@ -141,7 +141,9 @@ def test_a_conversion_keeps_every_value_or_is_refused(array: np.ndarray, dtype: 
         assert problem.problem.code == "INVALID_ARGUMENT"
         return
     assert converted.dtype == dtype
-    if array.dtype.kind == "f" and dtype.startswith("float"):
+    if array.dtype == dtype:
+        assert converted is array
+    elif array.dtype.kind == "f" and dtype.startswith("float"):
         assert np.array_equal(converted, array.astype(dtype)) and np.isfinite(converted).all()
     else:
         assert [int(v) for v in converted.tolist()] == array.tolist()
