@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from mcp.types import CallToolResult
 
-from ..contract.measures import Artifact
+from ..contract.measures import UNBOUNDED, Artifact
 from ..state.block import state_block
 from ..state.session import BASELINE, Session
 from .answers import Recommendation, RecommendReply, result
@@ -21,8 +21,10 @@ async def recommend_next(session_id: SessionId, ctx: Ctx) -> Annotated[CallToolR
     """Say which call comes next and why, best first."""
     session = await enter(ctx, session_id)
     found = recommendations(session)
-    log = "\n".join(f"{n}. {r.tool} {r.arguments}: {r.reason} [{r.rule}]" for n, r in enumerate(found, 1))
-    return result(RecommendReply(state=state_block(session), recommendations=found), log)
+    beyond = out_of_reach(session)
+    lines = [f"{n}. {r.tool} {r.arguments}: {r.reason} [{r.rule}]" for n, r in enumerate(found, 1)]
+    reply = RecommendReply(state=state_block(session), message=beyond, recommendations=found)
+    return result(reply, "\n".join([*([beyond, ""] if beyond else []), *lines]))
 
 
 def recommendations(session: Session) -> list[Recommendation]:
@@ -100,6 +102,27 @@ def _target_met(session: Session) -> bool:
     return comparison is not None and comparison.variant.latency_ms.mean <= target
 
 
+def out_of_reach(session: Session) -> str | None:
+    """Why the latency target cannot be met, where even the highest ceiling leaves the baseline above it."""
+    target, baseline = session.opened.latency_target_ms, session.baseline
+    if target is None or baseline is None or not session.ceilings or _target_met(session):
+        return None
+    highest = max(session.ceilings, key=lambda c: c.at_most)
+    least = baseline.latency_ms.mean / highest.at_most
+    if least <= target or highest.at_most >= UNBOUNDED:
+        return None
+    return (
+        f"The target of {target:g} ms is out of reach of lower precision: by the operator profile the most is"
+        f" {highest.at_most:.1f}x ({highest.technique}), which makes {least:.3g} ms at best of {baseline.latency_ms.mean:.3g} ms"
+        f" ({baseline.label}). Tell the user: it takes a smaller model or another device."
+    )
+
+
+def _ceiling(session: Session, technique: str) -> str:
+    """What the profile allows a technique, to be said with it."""
+    return next((f" {c}" for c in session.ceilings if c.technique == technique), "")
+
+
 def _quantized(chain: list[Artifact]) -> bool:
     return any(a.precision == "int8" for a in chain)
 
@@ -115,7 +138,8 @@ def _optimizing(session: Session) -> list[Recommendation]:
     def suggest(technique: str, reason: str, rule: str, **parameters: Any) -> None:
         if technique not in tried:
             step = {"technique": technique, **parameters}
-            found.append(_say(session, "optimize_model", reason, rule, step=step, parent="best"))
+            because = f"{reason}{_ceiling(session, technique)}"
+            found.append(_say(session, "optimize_model", because, rule, step=step, parent="best"))
 
     operators = session.opened.model.operators
     convolutional = any(op in operators for op in CONVOLUTIONS)
