@@ -4,7 +4,7 @@ Both are needed. Landlock has no word for UDP, for UNIX sockets that have a path
 attributes); seccomp cannot look at paths. Together they cost under a millisecond and are inherited by every child.
 Linux and the standard library only: the supervisor enters it between fork and exec, so nothing of a worker runs outside.
 
-What remains open, by design: reading whatever the user can read. What must never be done: linking a file into a
+What remains open, by design: reading whatever the user can read, but for the files that are named as `hidden`. What must never be done: linking a file into a
 writable folder, or leaking a writable descriptor to a worker; both would reach around the sandbox.
 """
 
@@ -16,7 +16,8 @@ import os
 import platform
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 _LINUX = sys.platform == "linux"
@@ -33,7 +34,7 @@ _RIGHTS = [
 _BIT = {name: 1 << index for index, name in enumerate(_RIGHTS)}
 _SINCE = {"refer": 2, "truncate": 3, "ioctl_dev": 5}
 _TCP_SINCE, _SCOPE_SINCE = 4, 6
-_NOT_RESTRICTED = {"execute", "read_file", "read_dir"}
+_NOT_RESTRICTED = {"execute", "read_dir"}
 # A block device that root makes in its own folder is the whole disk, originals included.
 _NEVER_GRANTED = {"make_char", "make_block", "make_sock", "ioctl_dev"}
 _ON_A_FILE = _BIT["write_file"] | _BIT["truncate"]
@@ -146,8 +147,15 @@ def capabilities() -> dict[str, int | bool]:
     }
 
 
-def enter(writable: Iterable[Path], files: Iterable[Path] = (Path("/dev/null"),)) -> dict[str, int | bool]:
-    """Confines this process, for ever: it may write below the folders `writable` and to `files`, and nowhere else.
+def enter(
+    writable: Iterable[Path],
+    files: Iterable[Path] = (Path("/dev/null"),),
+    hidden: Iterable[Path] = (),
+    known: Iterable[Path] = (),
+) -> dict[str, int | bool]:
+    """Confines this process, for ever: it may write below the folders `writable` and to `files`, and nowhere else; it may
+    not read the files `hidden`, nor what appears beside them or in the folders above them later. `known`: folders to read,
+    should one above them be closed to listing.
 
     Returns `capabilities()`, all of which holds afterwards. OSError where the kernel refuses what it claims to have;
     RuntimeError with more than one thread, because Landlock would leave the other threads outside.
@@ -159,14 +167,18 @@ def enter(writable: Iterable[Path], files: Iterable[Path] = (Path("/dev/null"),)
         raise RuntimeError("the sandbox must be entered before there is a second thread")
     _check(_call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
     if held["landlock"]:
-        _landlock(int(held["landlock"]), writable, files)
+        secrets = [path.resolve() for path in hidden]
+        _landlock(int(held["landlock"]), writable, files, list(_all_but(secrets, [path.resolve() for path in known])))
     if held["seccomp"]:
         _seccomp(deny_truncate=int(held["landlock"]) < _SINCE["truncate"])
     return held
 
 
-def _landlock(version: int, writable: Iterable[Path], files: Iterable[Path]) -> None:
+def _landlock(version: int, writable: Iterable[Path], files: Iterable[Path], readable: list[Path]) -> None:
+    """`readable`: all that may be read; nothing where reading is not restricted."""
     handled = {name for name in _RIGHTS if name not in _NOT_RESTRICTED and _SINCE.get(name, 1) <= version}
+    if not readable:
+        handled.remove("read_file")
     below = sum(_BIT[name] for name in handled - _NEVER_GRANTED)
     every = sum(_BIT[name] for name in handled)
     # struct landlock_ruleset_attr {access_fs, access_net, scoped}: as long as this kernel knows it.
@@ -178,9 +190,29 @@ def _landlock(version: int, writable: Iterable[Path], files: Iterable[Path]) -> 
             _allow(ruleset, path, below)
         for path in files:
             _allow(ruleset, path, every & _ON_A_FILE)
+        for path in readable:
+            with suppress(OSError):  # it has gone since, or is not ours to look at
+                _allow(ruleset, path, _BIT["read_file"])
         _check(_call("syscall", _RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
     finally:
         os.close(ruleset)
+
+
+def _all_but(hidden: list[Path], known: list[Path]) -> Iterator[Path]:
+    """The fewest files and folders that together are everything but these files: Landlock can only allow. Of a folder that
+    may not be listed only what is `known` to lie in it is found, and the way to the files."""
+    places = [Path("/"), *known] if hidden else []
+    while places:
+        place = places.pop()
+        inside = [secret.relative_to(place) for secret in hidden if secret.is_relative_to(place)]
+        if not inside:
+            yield place
+        elif place not in hidden:
+            try:
+                with os.scandir(place) as entries:
+                    places += [Path(entry.path) for entry in entries if not entry.is_symlink()]
+            except OSError:
+                places += [place / secret.parts[0] for secret in inside]
 
 
 def _allow(ruleset: int, path: Path, rights: int) -> None:

@@ -119,7 +119,7 @@ def _attempt(folder: Path, work: Path, spec: dict[str, Any], command: list[str])
     started, kills = time.monotonic(), _oom_kills()
     log = os.open(work / "log", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        worker = _start(folder, work, [*command, str(folder / "spec.json")], spec["memory_mb"], log)
+        worker = _start(folder, work, [*command, str(folder / "spec.json")], spec, log)
     except (OSError, subprocess.SubprocessError) as error:
         os.write(log, f"{type(error).__name__}: {error}\n".encode())
         return {"code": "NOT_STARTED"}
@@ -140,9 +140,11 @@ def _attempt(folder: Path, work: Path, spec: dict[str, Any], command: list[str])
     }
 
 
-def _start(folder: Path, work: Path, command: list[str], memory_mb: int, log: int) -> subprocess.Popen[bytes]:
-    supervisor = os.getpid()
+def _start(folder: Path, work: Path, command: list[str], spec: dict[str, Any], log: int) -> subprocess.Popen[bytes]:
+    supervisor, memory_mb = os.getpid(), spec["memory_mb"]
     writable = [work / "files", work / "tmp"]
+    hidden = [Path(path) for path in spec.get("hidden") or []]
+    known = [folder, *(Path(path) for path in spec.get("roots") or spec["task"].get("roots") or [])]
 
     def confine() -> None:
         """Between fork and exec: a single thread, as Landlock wants it, and nothing of the worker runs outside."""
@@ -156,7 +158,7 @@ def _start(folder: Path, work: Path, command: list[str], memory_mb: int, log: in
         # The worker dies before the server where the machine runs out of memory.
         Path("/proc/self/oom_score_adj").write_text("1000")
         try:
-            sandbox.enter(writable)
+            sandbox.enter(writable, hidden=hidden, known=known)
         except (OSError, RuntimeError) as error:
             os.write(2, f"the sandbox could not be entered: {error}\n".encode())
             raise

@@ -16,6 +16,7 @@ from typing import NoReturn
 from .bench import Bench
 from .executor.base import ANSWER_FILE, Answer
 from .jobs import JobSpec
+from .pinned import on_copies
 from .problems import JobProblem
 
 # Each module's `run(task, bench) -> Result` does the tasks of one kind. Imported here by name: they load the frameworks.
@@ -34,7 +35,7 @@ def answer(spec: JobSpec, bench: Bench) -> Answer:
     """Runs the task. A JobProblem is an answer too; any other exception is not."""
     module = importlib.import_module(MODULES[spec.task.kind], __package__)
     try:
-        return Answer(result=module.run(spec.task, bench))
+        return Answer(result=module.run(on_copies(spec.task, spec.pinned, bench.tmp), bench))
     except JobProblem as found:
         return Answer(problem=found.problem)
 
@@ -44,7 +45,7 @@ def main(spec_path: Path) -> NoReturn:
     status = 1
     try:
         spec = JobSpec.model_validate_json(spec_path.read_bytes())
-        bench = Bench(files=Path.cwd(), tmp=Path(os.environ["TMPDIR"]))
+        bench = Bench(files=Path.cwd(), tmp=Path(os.environ["TMPDIR"]), roots=spec.roots)
         text = answer(spec, bench).model_dump_json()
         # Renamed into place: an answer is there whole or not at all.
         unfinished = bench.files / f"{ANSWER_FILE}.part"

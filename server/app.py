@@ -24,8 +24,8 @@ from ..contract.refusals import Refusal
 from ..contract.text import untrusted
 from ..engine.executor.base import NotStarted
 from ..engine.executor.local import LocalExecutor
-from ..state.store import HistoryEdited, Store, StoreFull, StoreGone
-from ..tools.answers import Refused, Reply, refuse, refused, result
+from ..state.store import HistoryEdited, StoreFull, StoreGone, StoreUnusable
+from ..tools.answers import JobBroke, Refused, Reply, refuse, result
 from ..tools.deciding import decide_variant
 from ..tools.knowledge import search_knowledge
 from ..tools.measuring import benchmark_variant, validate_variant
@@ -37,7 +37,7 @@ from ..tools.profiling import profile_model
 from ..tools.recommending import recommend_next
 from ..tools.reporting import render_report
 from ..tools.waiting import cancel_job, wait_for_job
-from ..tools.workshop import Settings, Workshop
+from ..tools.workshop import Settings, Workshop, open_store
 from . import prompts, resources
 from .machine import device_name
 
@@ -92,7 +92,7 @@ class EdgeoptServer(MCPServer[Workshop]):
             if found is None:
                 log.exception("tool %s broke", name)
                 return _broken(name)
-            return refused(found.refusal, found.state)
+            return found.answer()
 
     async def list_tools(self) -> list[Tool]:
         """The tools, without the titles that the schema generator makes of names: they say nothing and cost tokens."""
@@ -139,12 +139,12 @@ def _untitled(schema: Any, *, describe: bool = True) -> Any:
     }
 
 
-def _refusal_behind(error: BaseException | None, *, unexpected: bool) -> Refused | None:
-    """The refusal that an SDK error wraps, or the one that it amounts to; None for a fault of ours: `unexpected` is
+def _refusal_behind(error: BaseException | None, *, unexpected: bool) -> Refused | JobBroke | None:
+    """The refusal (or the failure of a job) that an SDK error wraps, or the one that it amounts to; None for a fault of ours: `unexpected` is
     what a tool itself let through, so a ValidationError in it is not about the caller's arguments."""
     while error is not None:
         match error:
-            case Refused():
+            case Refused() | JobBroke():
                 return error
             case ValidationError() if not unexpected:
                 return _bad_arguments(error)
@@ -154,10 +154,10 @@ def _refusal_behind(error: BaseException | None, *, unexpected: bool) -> Refused
                 return refuse("DISK_SPACE", f"The disk is full ({error.strerror}). Free some space, then call again.")
             case StoreGone():
                 return refuse("UNAVAILABLE", f"Nothing was done: {error}. The operator must restart the server.")
+            case StoreUnusable():
+                return refuse("UNAVAILABLE", f"Nothing was done: {error}. Tell the operator.")
             case HistoryEdited():
-                return refuse(
-                    "BAD_FILE", f"{error}. The session cannot be trusted: open a new one, and tell the operator."
-                )
+                return refuse("BAD_FILE", str(error))
             case _:
                 error = error.__cause__
     return None
@@ -207,12 +207,16 @@ def _state_key(workspace: Path) -> bytes:
 def build(
     settings: Settings, *, auth: AuthSettings | None = None, token_verifier: TokenVerifier | None = None
 ) -> EdgeoptServer:
-    """The server for these settings; the workspace is made if it is not there."""
-    settings.workspace.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """The server for these settings; the workspace is made if it is not there.
+
+    Raises:
+        StoreUnusable: it cannot be; said here, before the transport begins.
+    """
+    open_store(settings).close()
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[Workshop]) -> AsyncIterator[Workshop]:
-        store = Store(settings.workspace)
+        store = open_store(settings)
         try:
             yield Workshop(settings, store, LocalExecutor(), device_name(), anyio.CapacityLimiter(4))
         finally:

@@ -19,6 +19,8 @@ app = typer.Typer(
 
 Workspace = Annotated[Path | None, typer.Option("--workspace", envvar="EDGEOPT_WORKSPACE", help="Sessions, variants, packages.")]  # fmt: skip
 SessionId = Annotated[str, typer.Argument(help="The session's id (edgeopt sessions lists them).")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Key = Annotated[Path | None, typer.Option("--signing-key", envvar="EDGEOPT_SIGNING_KEY", help="Histories, decisions and package digests are signed with it (Ed25519, PEM).")]  # fmt: skip
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
@@ -40,81 +42,110 @@ def serve(
     allow_pickle: Annotated[bool, typer.Option(help="Pickle-based model files may be opened in sandboxed workers.")] = False,
     job_memory: Annotated[int | None, typer.Option("--job-memory", min=64, help="MB that one job may use.")] = None,
     job_minutes: Annotated[float, typer.Option("--job-minutes", min=0.1, help="Minutes that one job may take.")] = 120,
-    signing_key: Annotated[Path | None, typer.Option(help="Not built in this version.")] = None,
+    signing_key: Key = None,
     token_file: Annotated[Path | None, typer.Option(help="http: require this bearer token.")] = None,
 ) -> None:  # fmt: skip
     """Serve MCP: over stdio (what hosts launch) or Streamable HTTP on 127.0.0.1 at /mcp."""
-    from .settings import BadSettings, settings
+    from ..state.store import StoreUnusable
+    from .settings import BadSettings, check_key_place, settings
     from .transports import serve_http, serve_stdio
 
-    if signing_key:
-        fail("--signing-key is not built in this version.", 2)
     if transport not in ("stdio", "http"):
         fail(f"--transport {transport}: stdio or http.", 2)
     try:
         chosen = settings(
-            workspace, allow_root, output_root, host_is, policy, allow_user_code, allow_pickle, job_memory, job_minutes
-        )
+            workspace, allow_root, output_root, host_is, policy, allow_user_code, allow_pickle, job_memory, job_minutes,
+            signing_key,
+        )  # fmt: skip
+        if signing_key:
+            check_key_place(chosen, signing_key)
         if transport == "stdio":
             serve_stdio(chosen)
         else:
             serve_http(chosen, port, token_file)
-    except (BadSettings, OSError) as error:
+    except (BadSettings, StoreUnusable, OSError) as error:
         fail(str(error), 2)
 
 
 @app.command()
-def decide(session: SessionId, workspace: Workspace = None) -> None:
+def decide(session: SessionId, workspace: Workspace = None, signing_key: Key = None) -> None:
     """Decide, as a person, on a variant outside the tolerance (needs a terminal)."""
     from .terminal import decide_on_terminal
     from .workplace import open_workshop
 
-    decide_on_terminal(open_workshop(workspace), session)
+    decide_on_terminal(open_workshop(workspace, signing_key), session)
 
 
 @app.command()
-def sessions(workspace: Workspace = None) -> None:
+def sessions(workspace: Workspace = None, signing_key: Key = None) -> None:
     """List the sessions of a workspace, newest first."""
     from .terminal import print_sessions
     from .workplace import open_workshop
 
-    print_sessions(open_workshop(workspace))
+    print_sessions(open_workshop(workspace, signing_key))
 
 
 @app.command()
-def report(session: SessionId, workspace: Workspace = None) -> None:
+def report(session: SessionId, workspace: Workspace = None, signing_key: Key = None) -> None:
     """Print a session's summary report and trade-off table."""
     from .terminal import print_report
     from .workplace import open_workshop
 
-    print_report(open_workshop(workspace), session)
+    print_report(open_workshop(workspace, signing_key), session)
 
 
 @app.command()
-def clean(workspace: Workspace = None, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+def clean(workspace: Workspace = None, yes: Yes = False, signing_key: Key = None) -> None:
     """Remove what failed and interrupted jobs left behind. Variants, packages and histories stay."""
     from .cleaning import clean_workspace
     from .workplace import open_workshop
 
-    clean_workspace(open_workshop(workspace), yes=yes)
+    clean_workspace(open_workshop(workspace, signing_key), yes=yes)
 
 
 @app.command()
-def verify(package: Annotated[Path, typer.Argument(help="The package's folder.")]) -> None:
-    """Check a package: its checksums, and that its script reproduces the recorded outputs."""
+def key(
+    file: Annotated[Path, typer.Argument(help="The new file of the secret; the public key goes beside it.")],
+) -> None:
+    """Make a signing key, or say which one is in a file."""
+    from .signing import show_key
+
+    show_key(file)
+
+
+@app.command()
+def sign(workspace: Workspace = None, yes: Yes = False, signing_key: Key = None) -> None:
+    """Sign every history as it is now: where a key comes into force, replaces another, or a person trusts an edited one."""
+    from .signing import sign_histories
+    from .workplace import open_workshop
+
+    if signing_key is None:
+        fail("name the key with --signing-key FILE; `edgeopt key FILE` makes one.", 2)
+    sign_histories(open_workshop(workspace, signing_key), yes=yes)
+
+
+@app.command()
+def verify(
+    package: Annotated[Path, typer.Argument(help="The package's folder.")],
+    key: Annotated[Path | None, typer.Option(help="The public key (PEM) that must have signed it.")] = None,
+) -> None:
+    """Check a package: its checksums, its signature, and that its script reproduces the recorded outputs."""
     from .verifying import verify_package
 
-    verified, words = verify_package(package)
+    try:
+        verified, words = verify_package(package, key)
+    except ValueError as error:
+        fail(str(error), 2)
     print(f"{package}: {words if verified else 'NOT VERIFIED: ' + words}")
     raise typer.Exit(0 if verified else 1)
 
 
 @app.command()
-def doctor() -> None:
+def doctor(workspace: Workspace = None, signing_key: Key = None) -> None:
     """Say what works on this machine, and what to install."""
     from .doctor import examine
 
-    raise typer.Exit(examine())
+    raise typer.Exit(examine(workspace, signing_key))
 
 
 @app.command()

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from .. import __version__
 from ..engine.sandbox import capabilities
+from ..state.store import StoreUnusable
+from ..tools.workshop import open_store
 from .machine import device_name
-from .settings import machine_memory_mb
+from .settings import BadSettings, machine_memory_mb, settings
 
-CORE = ("mcp", "numpy", "scipy", "onnx", "onnxruntime", "onnxsim", "pillow")
+CORE = ("mcp", "numpy", "scipy", "onnx", "onnxruntime", "onnxsim", "pillow", "cryptography")
 EXTRAS = {
     "torch": "torch",
     "tensorflow": "tensorflow",
@@ -31,8 +34,23 @@ def _version(package: str) -> str | None:
         return None
 
 
-def examine() -> int:
-    """Prints what is here; 0 where all of the core is."""
+def _workspace(workspace: Path | None, signing_key: Path | None) -> tuple[bool, str]:
+    """Whether the workspace can be used, and what is there."""
+    try:
+        chosen = settings(workspace, signing_key=signing_key)
+        if not (chosen.workspace / "events.db").exists():
+            return True, f"Workspace {chosen.workspace}: not made yet."
+        store = open_store(chosen)
+        sessions = len(store.session_ids(1_000_000))
+        store.close()
+    except (BadSettings, StoreUnusable) as error:
+        return False, f"Workspace: {error}."
+    signed = f"signed with key {chosen.signing_key.public.id}" if chosen.signing_key else "not signed (--signing-key)"
+    return True, f"Workspace {chosen.workspace}: {sessions} sessions, {signed}."
+
+
+def examine(workspace: Path | None = None, signing_key: Path | None = None) -> int:
+    """Prints what is here; 0 where all of the core is and the workspace can be used."""
     console = Console()
     console.print(f"edgeopt {__version__}, Python {platform.python_version()}, {device_name()}")
     console.print(f"A job may use {machine_memory_mb()} MB by default (--job-memory).")
@@ -52,4 +70,6 @@ def examine() -> int:
         console.print(
             "No Landlock here: the original is protected by its fingerprint alone. A Linux kernel of 5.13 or later has it."
         )
-    return 1 if missing else 0
+    usable, words = _workspace(workspace, signing_key)
+    console.print(words, markup=False, highlight=False)
+    return 1 if missing or not usable else 0

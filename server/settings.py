@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..contract.devices import DEVICES
 from ..contract.text import untrusted
 from ..tools.workshop import Policy, Settings
+from .keys import BadKey, read_key, witness_of
 from .machine import device_name, is_plausibly
 
 
@@ -111,6 +112,20 @@ def checked_device(device: str | None) -> str | None:
     return device
 
 
+def check_key_place(chosen: Settings, key_file: Path) -> None:
+    """Callers name files below the roots, and get to read what is said of them: no place for a secret.
+
+    Raises:
+        BadSettings: the key lies there.
+    """
+    place = _real(key_file, "--signing-key")
+    for root in chosen.readable:
+        if place.is_relative_to(root):
+            raise BadSettings(
+                f"--signing-key: the key file {place} lies below {root}, where callers may have files read: move it elsewhere."
+            )
+
+
 def settings(
     workspace: Path | None = None,
     allow_root: list[Path] | None = None,
@@ -121,6 +136,7 @@ def settings(
     allow_pickle: bool = False,
     job_memory_mb: int | None = None,
     job_minutes: float = 120,
+    signing_key: Path | None = None,
 ) -> Settings:
     """The settings that these options and the environment add up to.
 
@@ -132,6 +148,11 @@ def settings(
         code = {p.resolve(): hashlib.sha256(p.read_bytes()).hexdigest() for p in allow_user_code or []}
     except OSError as error:
         raise BadSettings(f"--allow-user-code: {error}") from error
+    secret = _real(signing_key, "--signing-key") if signing_key else None
+    try:
+        key = read_key(secret) if secret else None
+    except BadKey as error:
+        raise BadSettings(f"--signing-key: {error}") from error
     return Settings(
         workspace=home,
         allow_roots=split_roots(allow_root or []),
@@ -143,4 +164,7 @@ def settings(
         job_memory_mb=job_memory_mb or machine_memory_mb(),
         job_minutes=job_minutes,
         max_wait_s=_max_wait_s(),
+        signing_key=key,
+        witness=witness_of(secret) if secret else None,
+        key_file=secret,
     )

@@ -12,9 +12,10 @@ from ..state.block import state_block
 from ..state.events import DecisionMade
 from ..state.guardrails import needs_person
 from ..state.session import Session
-from ..state.store import Conflict, HistoryEdited, StoreFull
+from ..state.store import Conflict, HistoryEdited, StoreError
 from ..tools.answers import Refused
 from ..tools.deciding import judged, remember
+from ..tools.ledger import left_open
 from ..tools.question import question
 from ..tools.recording import reconcile
 from ..tools.reporting import summary, tradeoff
@@ -42,7 +43,7 @@ def decide_on_terminal(shop: Workshop, session_id: str) -> None:
         if not questions:
             print("Nothing waits for a person in this session.")
         refused = [words for variant_id in questions if (words := _refused_to_ask(shop, session_id, variant_id))]
-    except (Refused, HistoryEdited, StoreFull, NotStarted) as error:
+    except (Refused, StoreError, NotStarted) as error:
         raise SystemExit(f"edgeopt: {error}") from error
     if refused:
         raise SystemExit(f"edgeopt: {'; '.join(refused)}")
@@ -74,7 +75,7 @@ def _refused_to_ask(shop: Workshop, session_id: str, variant_id: str) -> str | N
 def _decide_one(shop: Workshop, session_id: str, variant_id: str, ask: Ask) -> None:
     owner = shop.load(session_id)[0].opened.owner
     session, _ = judged(shop, session_id, variant_id, "keep", owner, asking="terminal")
-    print(f"\n{question(session, variant_id)}\n")
+    print(f"\n{question(session, variant_id, left_open(shop, session, variant_id))}\n")
     answer = ""
     while answer not in ("keep", "revert", "skip"):
         answer = ask("keep, revert or skip? ").strip().lower()
@@ -124,7 +125,7 @@ def print_report(shop: Workshop, session_id: str) -> None:
     """The summary and the trade-off table, as Markdown."""
     try:
         session = reconcile(shop, session_id, reading=True)
-    except (Refused, HistoryEdited) as error:
+    except (Refused, StoreError) as error:
         raise SystemExit(f"edgeopt: {error}") from error
     if session.baseline is None:
         raise SystemExit("edgeopt: the baseline of this session is not measured yet.")

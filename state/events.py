@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from ..contract.evaluation import Evaluation, UserCode
-from ..contract.measures import Artifact, Comparison, DataInfo, Measurement, ModelInfo, Package, Validation
+from ..contract.measures import Artifact, Ceiling, Comparison, DataInfo, Measurement, ModelInfo, Package, Validation
 from ..contract.record import Record
 
 Sha256 = str
@@ -28,9 +28,22 @@ class PreflightItem(Record):
     detail: str
 
 
+class Origin(Record):
+    """The first original of a model that is itself a variant: `accuracy` and the per-sample `outcomes` of its baseline, in
+    session `session_id`, are what the tolerance refers to. `allowed_by`: the person who let it be opened so."""
+
+    session_id: str
+    file: FileIdentity
+    weights: Sha256
+    accuracy: float
+    outcomes: FileIdentity
+    allowed_by: str = ""
+
+
 class SessionOpened(Record):
     """`files` are the original's: the model first, then its external data. Digests of data sets are over their files;
-    `data.digest` is over the samples as they were read. `user_code`: the metric's, where that is custom."""
+    `data.digest` is over the samples as they were read. `user_code`: the metric's, where that is custom; `adapter`: that of
+    the model's outputs."""
 
     kind: Literal["SessionOpened"] = "SessionOpened"
     session_id: str
@@ -56,6 +69,13 @@ class SessionOpened(Record):
     loosened_by: str | None = None
     decisions: Literal["chat", "terminal", "none"] = "chat"
     user_code: UserCode | None = None
+    adapter: UserCode | None = None
+    derived_from: Origin | None = None
+
+    @property
+    def user_codes(self) -> list[UserCode]:
+        """Whoever's code has a hand in the metric's values: the adapter's, the metric's."""
+        return [code for code in (self.adapter, self.user_code) if code is not None]
 
 
 class JobStarted(Record):
@@ -88,6 +108,7 @@ class BaselineMeasured(Record):
     bottleneck: str
     request: str
     samples: list[str] = []
+    ceilings: list[Ceiling] = []
 
 
 class VariantCreated(Record):
@@ -197,6 +218,24 @@ class PersonAnswered(Record):
     decided_by: str
 
 
+class QuestionLeft(Record):
+    """In the ledger of an original: a question about this file was closed unanswered; `number` counts in the session."""
+
+    kind: Literal["QuestionLeft"] = "QuestionLeft"
+    session_id: str
+    variant_sha256: Sha256
+    number: int
+    client: str
+
+
+class LeaveRefused(Record):
+    """In the ledger of an original: a person did not let this variant be opened as an original."""
+
+    kind: Literal["LeaveRefused"] = "LeaveRefused"
+    variant_sha256: Sha256
+    refused_by: str
+
+
 class VariantMade(Record):
     """In the stream of a file's or of weights' digest: these are a variant of that original, and no original."""
 
@@ -224,6 +263,8 @@ Event = (
     | LookTaken
     | VariantJudged
     | PersonAnswered
+    | QuestionLeft
+    | LeaveRefused
     | VariantMade
 )
 JOB_ENDS = (JobFailed, BaselineMeasured, VariantCreated, VariantBenchmarked, VariantValidated, PackageBuilt)

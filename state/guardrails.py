@@ -47,7 +47,8 @@ class Request:
 
 @dataclass(frozen=True)
 class Facts:
-    """What was looked up about the world before the rules judge. `output`: what is wrong with an output folder."""
+    """What was looked up about the world before the rules judge. `output`: what is wrong with an output folder.
+    `turned_down_before`, `left_open_before`: a person's answer on this file, and unanswered questions, in any session."""
 
     owner: str = ""
     original: FileState = "intact"
@@ -64,6 +65,7 @@ class Facts:
     looks_allowed: int | None = None
     looks_spent: int = 0
     turned_down_before: bool = False
+    left_open_before: int = 0
     unavailable: str | None = None
 
 
@@ -142,10 +144,14 @@ def code_not_allowed(session: Session, _request: Request, facts: Facts) -> Refus
         return None
     return _refuse(
         "UNTRUSTED_CODE",
-        f"The metric of this session is {session.opened.user_code}, and this server was not started with leave to run that "
-        "file. Ask the operator to start it with --allow-user-code FILE again, or open a session with a built-in metric.",
+        f"The metric of this session is computed with {_codes(session)}, and this server was not started with leave to run "
+        "that. Ask the operator to start it with --allow-user-code FILE again, or open a session without user code.",
         missing=["the operator's leave"],
     )
+
+
+def _codes(session: Session) -> str:
+    return " and ".join(str(code) for code in session.opened.user_codes)
 
 
 def original_protected(session: Session, request: Request, facts: Facts) -> Refusal | None:
@@ -294,8 +300,9 @@ def human_unavailable(session: Session, request: Request, facts: Facts) -> Refus
         return None
     if _hash_turned_down(session, record, facts):
         return None
-    # The same file made again is the same question.
-    closings = sum(r.closed for r in session.variants.values() if r.artifact.sha256 == record.artifact.sha256)
+    # The same file made again, here or in another session, is the same question.
+    here = sum(r.closed for r in session.variants.values() if r.artifact.sha256 == record.artifact.sha256)
+    closings = max(here, facts.left_open_before)
     if facts.asking == "terminal" or (facts.asking == "chat" and closings < QUESTIONS_AT_MOST):
         return None
     closed = f"the question on {request.variant_id} was closed unanswered {closings} times"
@@ -348,7 +355,7 @@ def same_dataset(session: Session, _request: Request, facts: Facts) -> Refusal |
         what = "has changed since the session was opened" if facts.user_code == "changed" else "is gone"
         return _refuse(
             "SAME_DATASET",
-            f"The code of the metric, {session.opened.user_code}, {what}: values of another metric cannot be compared. Put "
+            f"The code of the metric, {_codes(session)}, {what}: values of another metric cannot be compared. Put "
             "the file back as it was, or have the operator restart the server with the new one and open a new session.",
         )
     if facts.evaluation == "intact":

@@ -1,5 +1,5 @@
 """The ledger of an original: every look at evaluation samples to judge a variant of it, in whatever session, and every
-answer of a person. A stream of its own in the store, so that two sessions cannot take the same look."""
+answer of a person, and every question that was left unanswered. A stream of its own in the store, so that two sessions cannot take the same look."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .events import LookTaken, PersonAnswered, VariantJudged
+from .events import LeaveRefused, LookTaken, PersonAnswered, QuestionLeft, VariantJudged
 from .store import Recorded
 
 # All looks together spend at most this: an agent that looks until something passes gains nothing by it.
@@ -46,6 +46,8 @@ class Ledger:
     looks: tuple[LookTaken, ...] = ()
     judgements: tuple[VariantJudged, ...] = ()
     answers: tuple[PersonAnswered, ...] = ()
+    left: tuple[QuestionLeft, ...] = ()
+    refused: tuple[LeaveRefused, ...] = ()
 
     def at(self, samples: list[str], count: int) -> list[LookTaken]:
         """The looks at samples of which these are most, or that are most of these: such sets are one."""
@@ -77,6 +79,14 @@ class Ledger:
         """Whether a person said no to this very variant, in any session."""
         return any(a.variant_sha256 == variant_sha256 and a.outcome == "revert" for a in self.answers)
 
+    def left_open(self, variant_sha256: str) -> int:
+        """How often a question about this very variant was closed unanswered, in any session."""
+        return sum(q.variant_sha256 == variant_sha256 for q in self.left)
+
+    def leave_refused(self, variant_sha256: str) -> bool:
+        """Whether a person did not let this very variant be opened as an original."""
+        return any(r.variant_sha256 == variant_sha256 for r in self.refused)
+
 
 def fold(recorded: Iterable[Recorded]) -> Ledger:
     """The ledger that these events add up to."""
@@ -85,4 +95,6 @@ def fold(recorded: Iterable[Recorded]) -> Ledger:
         looks=tuple(e for e in events if isinstance(e, LookTaken)),
         judgements=tuple(e for e in events if isinstance(e, VariantJudged)),
         answers=tuple(e for e in events if isinstance(e, PersonAnswered)),
+        left=tuple(e for e in events if isinstance(e, QuestionLeft)),
+        refused=tuple(e for e in events if isinstance(e, LeaveRefused)),
     )

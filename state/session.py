@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from ..contract.measures import Artifact, Comparison, Measurement, Package, Validation, Variant
+from ..contract.measures import Artifact, Ceiling, Comparison, Measurement, Package, Validation, Variant
 from .events import (
     BaselineMeasured,
     CallRefused,
@@ -16,10 +16,12 @@ from .events import (
     FileIdentity,
     JobFailed,
     JobStarted,
+    LeaveRefused,
     LookTaken,
     PackageBuilt,
     PersonAnswered,
     QuestionClosed,
+    QuestionLeft,
     ReportRendered,
     SessionOpened,
     VariantBenchmarked,
@@ -57,6 +59,11 @@ class VariantRecord:
         return "benchmarked" if self.comparison else "created"
 
     @property
+    def repeats(self) -> str:
+        """Says that the benchmark was run again until it was as it is; nothing where it was run once."""
+        return f", the last of {self.benchmarks} runs" if self.benchmarks > 1 else ""
+
+    @property
     def kept(self) -> bool:
         return self.status == "kept"
 
@@ -88,6 +95,7 @@ class Session:
     baseline_request: str | None = None
     outcomes: FileIdentity | None = None
     bottleneck: str = ""
+    ceilings: list[Ceiling] = field(default_factory=list)
     samples: list[str] = field(default_factory=list)
     baseline_runs: int = 0
     variants: dict[str, VariantRecord] = field(default_factory=dict)
@@ -104,6 +112,19 @@ class Session:
     @property
     def original(self) -> FileIdentity:
         return self.opened.files[0]
+
+    @property
+    def first_accuracy(self) -> float | None:
+        """What the tolerance refers to: the baseline's, or where the model is itself a variant that of the first original."""
+        if origin := self.opened.derived_from:
+            return origin.accuracy
+        return self.baseline.accuracy.value if self.baseline and self.baseline.accuracy else None
+
+    @property
+    def first_outcomes(self) -> FileIdentity | None:
+        """The per-sample outcomes that variants are judged against: those of the accuracy above."""
+        origin = self.opened.derived_from
+        return origin.outcomes if origin and self.baseline else self.outcomes
 
     @property
     def running(self) -> list[JobStarted]:
@@ -178,9 +199,11 @@ def _apply(session: Session, event: Event) -> Session:
             | LookTaken()
             | VariantJudged()
             | PersonAnswered()
+            | QuestionLeft()
+            | LeaveRefused()
             | VariantMade()
         ):
-            return session  # the last four belong to other streams than a session's
+            return session  # the last six belong to other streams than a session's
         case JobStarted():
             return replace(session, jobs=session.jobs | {event.job_id: event})
         case BaselineMeasured():
@@ -190,6 +213,7 @@ def _apply(session: Session, event: Event) -> Session:
                 baseline_request=event.request,
                 outcomes=event.outcomes,
                 bottleneck=event.bottleneck,
+                ceilings=event.ceilings,
                 samples=event.samples,
             )
         case VariantCreated():

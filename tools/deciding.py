@@ -10,13 +10,14 @@ from pydantic import BaseModel, Field
 
 from ..contract.text import untrusted
 from ..state.block import state_block
-from ..state.events import DecisionMade, DecisionRequested, PersonAnswered, QuestionClosed
+from ..state.events import DecisionMade, DecisionRequested, PersonAnswered, QuestionClosed, QuestionLeft
 from ..state.guardrails import Facts, Request, judge, needs_person
 from ..state.session import Session
 from ..state.store import Conflict, Tip
 from .answers import Decision, DecisionReply, refuse, result
 from .asking import client_name, why_not_asked
 from .facts import look_up
+from .ledger import left_open
 from .ledger import remember as remember_in_ledger
 from .question import question
 from .recording import reconcile
@@ -69,7 +70,8 @@ async def ask_person(session_id: str, variant_id: str, outcome: Outcome, ctx: Ct
     if outcome == "revert" or not needs_person(session.variants.get(variant)):
         return Answer(outcome=outcome)
     _note_question(shop, session, variant, client_name(ctx))
-    return Elicit(question(session, variant), Answer)
+    closed = await in_thread(shop, left_open, shop, session, variant)
+    return Elicit(question(session, variant, closed), Answer)
 
 
 def _note_question(shop: Workshop, session: Session, variant_id: str, client: str) -> None:
@@ -124,6 +126,7 @@ def _settle(
         sha256 = record.artifact.sha256
         if by_person and isinstance(answer, CancelledElicitation):
             event = QuestionClosed(variant_id=variant, variant_sha256=sha256, client=client)
+            _remember_silence(shop, session, event)
         else:
             event = _decision(variant, sha256, outcome, reason, answer, by_person, client)
         # Before the session's own record: a no that was spoken holds, even if the server dies between the two.
@@ -138,6 +141,17 @@ def _settle(
         if by_person and event.outcome == "revert":
             raise _declined(shop, session, variant)
         return decided(session, event)
+
+
+def _remember_silence(shop: Workshop, session: Session, event: QuestionClosed) -> None:
+    """Counts a question that was closed unanswered, in the ledger of the original: the file is the same in every session."""
+    left = QuestionLeft(
+        session_id=session.session_id,
+        variant_sha256=event.variant_sha256,
+        number=1 + sum(r.closed for r in session.variants.values() if r.artifact.sha256 == event.variant_sha256),
+        client=event.client,
+    )
+    remember_in_ledger(shop, session, left)
 
 
 def remember(shop: Workshop, session: Session, decision: DecisionMade) -> None:

@@ -1,15 +1,21 @@
-"""Putting a finished package where the caller wants it: whole or not at all."""
+"""Putting a finished package where the caller wants it: whole or not at all, and signed where the server has a key."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 import shutil
 from pathlib import Path
+from typing import Any
 
 from ..contract.measures import Artifact, FileDigest, Package
+from ..contract.signing import SigningKey
 from ..contract.text import untrusted
+from ..engine.digests import SIGNATURE, SIGNER, SUMS, sums
 from ..engine.jobs import Packaged
+
+_ADDED_BY_THE_WORKER = ("files", "verification")
 
 
 class DeliveryFailed(Exception):
@@ -33,8 +39,16 @@ def _digests(folder: Path) -> list[FileDigest]:
     return found
 
 
-def deliver(made: Path, place: Path, answer: Packaged, variant: Artifact) -> Package:
-    """Copies the folder `made`, which must hold the file of `variant`, beside `place`, then renames it there in one step.
+def deliver(
+    made: Path,
+    place: Path,
+    answer: Packaged,
+    variant: Artifact,
+    metadata: dict[str, Any],
+    key: SigningKey | None = None,
+) -> Package:
+    """Copies the folder `made`, which must hold the file of `variant` and say `metadata` of it, beside `place`, signs it
+    there, then renames it in one step.
 
     A server that died after the rename and before recording it finds the same package there, and records it.
 
@@ -47,10 +61,12 @@ def deliver(made: Path, place: Path, answer: Packaged, variant: Artifact) -> Pac
     if (Path(variant.path).name, variant.sha256) not in {(f.name, f.sha256) for f in files}:
         message = f"The package does not hold the recorded file of {variant.variant_id}: it was changed meanwhile."
         raise DeliveryFailed("VARIANT_CHANGED", message)
-    words = untrusted(answer.verification, 500)
+    seal = _seal(made, files, metadata, key) if key else {}
+    files = sorted([*files, *(_digest_of(name, content) for name, content in seal.items())], key=lambda f: f.name)
+    words = untrusted(answer.verification, 400) + (f"; signed with key {key.public.id}" if key else "")
     package = Package(path=str(place), files=files, verified=answer.verified, verification=words)
     if place.is_dir() and any(place.iterdir()):
-        if _digests(place) == files:
+        if _same(_digests(place), files):
             return package
         raise DeliveryFailed("PATH_NOT_ALLOWED", f"The folder {place} has been filled meanwhile. Name a new one.")
     if place.parent.resolve() != place.parent:
@@ -63,10 +79,39 @@ def deliver(made: Path, place: Path, answer: Packaged, variant: Artifact) -> Pac
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(stage, ignore_errors=True)
         shutil.copytree(made, stage)
+        for name, content in seal.items():
+            (stage / name).write_bytes(content)
         stage.rename(place)
     except OSError as error:
         shutil.rmtree(stage, ignore_errors=True)
-        if place.is_dir() and _digests(place) == files:  # another server delivered the same package meanwhile
+        if place.is_dir() and _same(_digests(place), files):  # another server delivered the same package meanwhile
             return package
         raise DeliveryFailed("DISK_SPACE", f"The package could not be written to {place}: {error}.") from error
     return package
+
+
+def _same(some: list[FileDigest], others: list[FileDigest]) -> bool:
+    return {f.name: f.sha256 for f in some} == {f.name: f.sha256 for f in others}
+
+
+def _digest_of(name: str, content: bytes) -> FileDigest:
+    return FileDigest(name=name, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+
+
+def _seal(made: Path, files: list[FileDigest], metadata: dict[str, Any], key: SigningKey) -> dict[str, bytes]:
+    """The files that sign the package: what the key vouches for is written by a worker, so it is looked at first.
+
+    Raises:
+        DeliveryFailed: SHA256SUMS or metadata.json does not say what this server knows.
+    """
+    listed = sums(f for f in files if f.name != SUMS).encode()
+    if (made / SUMS).read_bytes() != listed:
+        raise DeliveryFailed("BAD_ANSWER", f"The package's {SUMS} does not list its files: it is not signed.")
+    try:
+        said = json.loads((made / "metadata.json").read_bytes())
+        about = {name: value for name, value in said.items() if name not in _ADDED_BY_THE_WORKER}
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise DeliveryFailed("BAD_ANSWER", f"The package's metadata.json cannot be read ({error}).") from error
+    if about != metadata:
+        raise DeliveryFailed("BAD_ANSWER", "The package's metadata.json is not what the server gave: it is not signed.")
+    return {SIGNATURE: key.sign(listed), SIGNER: key.public.pem()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..contract.measures import Validation
-from ..state.events import LookTaken, PersonAnswered, VariantJudged
+from ..state.events import LeaveRefused, LookTaken, PersonAnswered, QuestionLeft, VariantJudged
 from ..state.ledger import Ledger, fold, look_alpha, stream
 from ..state.session import Session
 from ..state.store import START, Conflict, Tip
@@ -11,7 +11,10 @@ from .workshop import Workshop
 
 
 def _stream(session: Session) -> str:
-    """An original is its weights: another name or another comment in the file makes no other of it."""
+    """An original is its weights: another name or another comment in the file makes no other of it. A variant that was
+    opened as one shares the ledger of the first."""
+    if origin := session.opened.derived_from:
+        return stream(origin.weights or origin.file.sha256)
     return stream(session.opened.weights or session.original.sha256)
 
 
@@ -19,6 +22,11 @@ def read(shop: Workshop, session: Session) -> tuple[Ledger, Tip]:
     """The ledger of this session's original, and where its next entry attaches."""
     recorded, tip = shop.store.load(_stream(session), START)
     return fold(recorded), tip
+
+
+def left_open(shop: Workshop, session: Session, variant_id: str) -> int:
+    """How often a question about this variant's file was closed unanswered, in whatever session."""
+    return read(shop, session)[0].left_open(session.variants[variant_id].artifact.sha256)
 
 
 def spent(ledger: Ledger, session: Session) -> int:
@@ -50,11 +58,14 @@ def take_look(shop: Workshop, session: Session, variant_sha256: str) -> LookTake
         return look
 
 
-def remember(shop: Workshop, session: Session, entry: PersonAnswered | VariantJudged) -> None:
-    """Puts a judgement or a person's answer into the ledger, once: it holds in every session of this original."""
+Entry = PersonAnswered | VariantJudged | QuestionLeft | LeaveRefused
+
+
+def remember(shop: Workshop, session: Session, entry: Entry) -> None:
+    """Puts a judgement, a person's answer or silence into the ledger, once: it holds in every session of this original."""
     while True:
         ledger, tip = read(shop, session)
-        if entry in (*ledger.answers, *ledger.judgements):
+        if entry in (*ledger.answers, *ledger.judgements, *ledger.left, *ledger.refused):
             return
         try:
             shop.store.append(_stream(session), tip, [entry])

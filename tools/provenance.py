@@ -23,6 +23,7 @@ def metadata(session: Session, variant_id: str) -> dict[str, Any]:
         "model_name": opened.model_name,
         "target_device": opened.target_device,
         "original": {"files": [f.model_dump() for f in opened.files], "format": opened.source_format},
+        "derived_from": opened.derived_from.model_dump(mode="json") if opened.derived_from else None,
         "evaluation": {
             **opened.evaluation.model_dump(mode="json"),
             "samples": opened.data.samples,
@@ -37,6 +38,7 @@ def metadata(session: Session, variant_id: str) -> dict[str, Any]:
         "steps": [a.model_dump(mode="json", exclude={"path"}) for a in chain],
         "baseline": session.baseline.model_dump(mode="json") if session.baseline else None,
         "measurements": [r.comparison.model_dump(mode="json") for r in records if r.comparison],
+        "benchmark_runs": {v.artifact.variant_id: v.benchmarks for v in records},
         "validations": [r.validation.model_dump(mode="json") for r in records if r.validation],
         "decisions": [r.decision.model_dump(mode="json") for r in records if r.decision],
         "variant": {"variant_id": variant_id, "sha256": chain[-1].sha256},

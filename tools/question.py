@@ -11,8 +11,9 @@ MB = 2**20
 MOST_CLASSES = 5
 
 
-def question(session: Session, variant_id: str) -> str:
-    """What a person needs in order to decide on a FAIL or INCONCLUSIVE variant. A pure function of the session."""
+def question(session: Session, variant_id: str, closed: int = 0) -> str:
+    """What a person needs in order to decide on a FAIL or INCONCLUSIVE variant, whose file was asked about `closed` times
+    without an answer. A pure function."""
     record = session.variants[variant_id]
     made, v, c = record.artifact, record.validation, record.comparison
     # Not model_name: an agent chose that.
@@ -36,13 +37,13 @@ def question(session: Session, variant_id: str) -> str:
     if c:
         low, high = c.speedup.ci95
         lines.append(
-            f"Speed: {c.speedup.value:.2f} times the baseline's (95 % interval {low:.2f} to {high:.2f}), "
+            f"Speed: {c.speedup.value:.2f} times the baseline's (95 % interval {low:.2f} to {high:.2f}{record.repeats}), "
             f"{c.baseline.latency_ms.mean:.3f} -> {c.variant.latency_ms.mean:.3f} ms; size "
             f"{c.baseline.file_size_bytes / MB:.2f} -> {c.variant.file_size_bytes / MB:.2f} MB. {c.variant.label}."
         )
     asked = sum(r.asked for other, r in session.variants.items() if other != variant_id)
     earlier = f" You were asked {asked} times before in this session." if asked else ""
-    closed = f" This question was closed unanswered {record.closed} times." if record.closed else ""
-    lines.append(f"File {Path(made.path).name}, sha256 {made.sha256[:16]}.{earlier}{closed}")
+    unanswered = f" This question was closed unanswered {closed} times." if closed else ""
+    lines.append(f"File {Path(made.path).name}, sha256 {made.sha256[:16]}.{earlier}{unanswered}")
     lines.append("revert is final for this file: the agent cannot ask about it again.")
     return "\n".join(lines)

@@ -218,3 +218,67 @@ def test_a_second_thread_would_stay_outside_so_it_is_refused(tmp_path: Path):
         release.set()
         thread.join()
     (tmp_path.parent / "still free").touch()
+
+
+READING = {
+    "itself": "secret",
+    "through a link": "Path('link').symlink_to(secret) or Path('link')",
+    "through a hard link": "Path('link').hardlink_to(secret) or Path('link')",
+    "through /proc": "Path(f'/proc/self/root{secret}')",
+    "from a child": "subprocess.check_output(['cat', secret]) and secret",
+}
+
+
+@pytest.mark.parametrize("confined", [False, True])
+@pytest.mark.parametrize("way", READING)
+def test_a_hidden_file_is_not_read_and_everything_else_is(tmp_path: Path, way: str, confined: bool):
+    secret, inside = tmp_path / "keys" / "secret", tmp_path / "work" / "files"
+    inside.mkdir(parents=True)
+    secret.parent.mkdir()
+    secret.write_text("secret")
+    others = [tmp_path / "keys" / "public", tmp_path / "model", tmp_path / "data" / "deep" / "test", inside / "mine"]
+    for other in others:
+        other.parent.mkdir(parents=True, exist_ok=True)
+        other.write_text("read me")
+    code = f"""
+import os, subprocess, sys
+from pathlib import Path
+from edgeopt.engine import sandbox
+secret, inside = Path({str(secret)!r}), Path({str(inside)!r})
+os.chdir(inside)
+if {confined}:
+    sandbox.enter([inside], hidden=[secret])
+for other in {[str(other) for other in others]!r}:
+    assert Path(other).read_text() == "read me"
+Path("new").write_text("new")
+assert Path("new").read_text() == "new"
+assert secret.exists() and os.listdir(secret.parent)
+try:
+    print(({READING[way]}).read_text())
+except (OSError, subprocess.CalledProcessError):
+    print("refused")
+"""
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.strip() == ("refused" if confined else "secret"), done.stderr
+
+
+def test_a_folder_that_may_not_be_listed_does_not_hide_what_is_known_to_lie_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As /home on machines that many share."""
+    home, model = tmp_path / "home", tmp_path / "home" / "shared" / "net.onnx"
+    secret, mine = home / "me" / "keys" / "key", home / "me" / "data"
+    for file in (model, secret, mine):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    really_scan = os.scandir
+
+    def scan(place: Path) -> object:
+        if place == home:
+            raise PermissionError(13, "not yours to list")
+        return really_scan(place)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    readable = list(sandbox._all_but([secret], [model.parent]))
+    assert model.parent in readable and mine in readable
+    assert not any(secret.is_relative_to(place) for place in readable)

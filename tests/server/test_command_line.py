@@ -99,6 +99,19 @@ def test_what_cannot_be_read_is_said_in_a_line(tmp_path: Path):
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [(["serve"], 2), (["sessions"], 1), (["report", "s_1"], 1), (["clean", "--yes"], 1), (["doctor"], 1)],
+)
+def test_a_store_that_is_none_is_said_to_be_none(tmp_path: Path, command: list[str], status: int):
+    store = planted.file(tmp_path / "events.db", "no database\n" * 100)
+    done = edgeopt_says(*command, "--workspace", tmp_path)
+    assert done.returncode == status
+    assert "file is not a database" in done.stdout + done.stderr
+    assert "--workspace" in done.stdout + done.stderr
+    assert store.read_text() == "no database\n" * 100
+
+
 def test_clean_removes_what_failed_and_nothing_else(tmp_path: Path):
     planted.plant(tmp_path, *planted.variant(tmp_path, 1, "PASS"), planted.worlds.started(90, "optimize_model", "v2"))
     planted.append(tmp_path, JobFailed(job_id="j90", code="TIMEOUT", message=""))
@@ -122,7 +135,7 @@ def test_clean_removes_what_failed_and_nothing_else(tmp_path: Path):
 def test_doctor_says_what_is_here_and_fails_where_the_core_is_not(tmp_path: Path):
     done = edgeopt_says("doctor")
     assert done.returncode == 0
-    for words in (edgeopt.__version__, "onnxruntime", "Sandbox"):
+    for words in (edgeopt.__version__, "onnxruntime", "Sandbox", "Workspace"):
         assert words in done.stdout
     hiding = """
 import importlib.metadata as m
@@ -147,7 +160,7 @@ def test_serve_has_the_options_of_the_contract():
     ):
         assert option in told
     commands = edgeopt_says("--help").stdout
-    for command in ("serve", "demo", "decide", "report", "sessions", "clean", "verify", "doctor"):
+    for command in ("serve", "demo", "decide", "report", "sessions", "clean", "verify", "doctor", "key", "sign"):
         assert command in commands
 
 
@@ -165,8 +178,11 @@ def test_serve_has_the_options_of_the_contract():
         (["--allow-root", "~nobody-of-this-name"], "--allow-root"),
         (["--output-root", "~nobody-of-this-name"], "--output-root"),
         (["--allow-user-code", "{tmp}/nowhere.py"], "--allow-user-code"),
-        (["--workspace", "{tmp}/file/workspace"], "Not a directory"),
-        (["--signing-key", "{tmp}/file"], "not built"),
+        (["--workspace", "{tmp}/file/workspace"], "name another folder with --workspace"),
+        (["--signing-key", "{tmp}/file"], "chmod 600"),
+        (["--signing-key", "{tmp}/nowhere"], "edgeopt key"),
+        (["--signing-key", "{tmp}/private"], "no private key"),
+        (["--signing-key", "{tmp}"], "no regular file"),
         (["--policy", "{tmp}/nowhere.toml"], "No such file"),
         (["--policy", "{tmp}"], "cannot be used"),
         (["--policy", "{tmp}/file"], "cannot be used"),
@@ -181,6 +197,7 @@ def test_a_server_that_cannot_be_started_so_says_why_in_a_line(tmp_path: Path, o
     (tmp_path / "binary").write_bytes(bytes(range(256)))
     (tmp_path / "unknown.toml").write_text("tolerance = 0.5\nmax_tolerance = 7\n")
     (tmp_path / "wrong.toml").write_text('decisions = "agent"\n')
+    (tmp_path / "private").touch(mode=0o600)
     arguments = ["serve", "--workspace", tmp_path / "workspace", "--allow-root", tmp_path]
     done = edgeopt_says(*arguments, *(option.replace("{tmp}", str(tmp_path)) for option in options))
     assert done.returncode == 2

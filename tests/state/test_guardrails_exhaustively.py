@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 
 from edgeopt.contract.steps import Int8Static
@@ -16,6 +17,9 @@ from . import worlds
 VARIANTS_AT_MOST = 2
 STEP = Int8Static(technique="int8_static")
 CHAT, NOBODY = Facts(owner="uid:0", asking="chat"), Facts(owner="uid:0")
+# In other sessions of the original this file was asked about too often, or a person said no to it.
+ASKED_OUT = replace(CHAT, left_open_before=QUESTIONS_AT_MOST)
+TURNED_DOWN = replace(CHAT, turned_down_before=True)
 VERDICTS: tuple[worlds.Verdict, ...] = ("PASS", "FAIL", "INCONCLUSIVE")
 
 Abstract = tuple[object, ...]
@@ -45,7 +49,7 @@ def calls(session: Session) -> Iterator[tuple[Request, Facts]]:
         yield Request("optimize_model", variant_id=subject, step=STEP, identity="x"), NOBODY
         for tool in ("benchmark_variant", "validate_variant", "package_variant"):
             yield Request(tool, variant_id=subject, identity="x"), NOBODY
-        for facts in (CHAT, NOBODY):
+        for facts in (CHAT, NOBODY, ASKED_OUT, TURNED_DOWN):
             yield Request("decide_variant", variant_id=subject, outcome="keep", identity="x"), facts
         yield Request("decide_variant", variant_id=subject, outcome="revert", identity="x"), NOBODY
 
@@ -155,6 +159,21 @@ def test_without_a_person_no_sequence_of_calls_keeps_or_packages_what_did_not_pa
                     seen.add(abstract(after))
                     todo.append(after)
     assert len(seen) > 100
+
+
+def test_nobody_is_asked_about_a_file_that_was_settled_or_asked_about_too_often_elsewhere():
+    states, moves = explored()
+    for facts, code in ((ASKED_OUT, "HUMAN_UNAVAILABLE"), (TURNED_DOWN, "HUMAN_DECLINED")):
+        asking = [
+            refusal
+            for session in states
+            for request, given in calls(session)
+            if given is facts and needs_person(session.variants.get(request.variant_id or ""))
+            for refusal in [judge(session, request, given)]
+        ]
+        assert all(asking)
+        assert code in {refusal.code for refusal in asking if refusal}
+        assert not [how for _, _, given, how, _ in moves if given is facts and how in ("a person's yes", "closed")]
 
 
 def test_what_is_packaged_was_benchmarked_validated_and_is_kept():

@@ -18,9 +18,11 @@ from edgeopt.state.events import (
     DecisionRequested,
     Event,
     JobFailed,
+    LeaveRefused,
     LookTaken,
     PersonAnswered,
     QuestionClosed,
+    QuestionLeft,
     ReportRendered,
     VariantJudged,
     VariantMade,
@@ -61,6 +63,8 @@ def story() -> list[Event]:
         ),
         VariantJudged(variant_sha256=sha256, data_digest="d", samples=["a"], count=1, status="FAIL"),
         PersonAnswered(session_id=SESSION, variant_sha256=sha256, outcome="keep", decided_by="person"),
+        QuestionLeft(session_id=SESSION, variant_sha256=sha256, number=1, client="c"),
+        LeaveRefused(variant_sha256=sha256, refused_by="person"),
         VariantMade(original_sha256=sha256, original_path="/m", session_id=SESSION, variant_id="v1"),
     ]
     return [*(r.event for r in worlds.grown(session, *rest).history), *ledgers]

@@ -7,9 +7,11 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from edgeopt.contract.signing import SigningKey
 from edgeopt.state.events import Event, FileIdentity
 from edgeopt.state.session import Session, fold
 from edgeopt.state.store import START, Store
+from edgeopt.state.witness import Witness
 from edgeopt.tools.workshop import local_owner
 
 from ..state import worlds
@@ -59,14 +61,17 @@ def variant(folder: Path, number: int, verdict: worlds.Verdict | None, parent: s
     return [*events, *worlds.benchmarked(10 * number + 1, f"v{number}"), *judged]
 
 
-def plant(folder: Path, *events: Event, **changes: Any) -> str:
-    """Records a profiled session with these events in the workspace of `folder`; its id."""
+def plant(
+    folder: Path, *events: Event, outcomes: FileIdentity | None = None, profiled: bool = True, **changes: Any
+) -> str:
+    """Records a session with these events in the workspace of `folder`, profiled first unless told otherwise; its id."""
     first = opened(folder, **changes)
     started, measured = worlds.profiled()
-    profiled = [started, measured.model_copy(update={"samples": SAMPLES})]
+    known: dict[str, Any] = {"samples": SAMPLES} | ({"outcomes": outcomes} if outcomes else {})
+    baseline = [started, measured.model_copy(update=known)] if profiled else []
     store = Store(folder / "workspace")
     session_id = changes.get("session_id", SESSION)
-    store.append(session_id, START, [first, *profiled, *events])
+    store.append(session_id, START, [first, *baseline, *events])
     store.close()
     return session_id
 
@@ -84,11 +89,15 @@ def failing(folder: Path, **changes: Any) -> str:
     return plant(folder, *variant(folder, 1, "FAIL"), **changes)
 
 
-def recorded(folder: Path, session_id: str = SESSION) -> Session:
+def recorded(
+    folder: Path, session_id: str = SESSION, key: SigningKey | None = None, witness: Path | None = None
+) -> Session:
     """The session as the store has it now."""
-    store = Store(folder / "workspace")
-    events, _ = store.load(session_id)
-    store.close()
+    store = Store(folder / "workspace", key, Witness(witness, folder / "workspace") if witness else None)
+    try:
+        events, _ = store.load(session_id)
+    finally:
+        store.close()
     return fold(events)
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import onnx
 import pytest
-from edgeopt.state.events import Event, LookTaken
+from edgeopt.state.events import Event, LookTaken, PersonAnswered, VariantMade
 from edgeopt.state.ledger import fold, look_alpha, stream
 from edgeopt.state.store import START, Store
 from edgeopt.tools.workshop import Policy
+from onnx import helper
 
+from ..engine.small_models import WEIGHTS, evaluation_set, save_model
 from . import planted
-from .agents import Agent, Person, at, settings
+from .agents import ERAS, Agent, Person, at, settings
 from .finished import Finished, opened, small_world
 
 pytestmark = pytest.mark.anyio
+Era = Literal["auto", "legacy"]
 V1, V2 = {"variant_id": "v1"}, {"variant_id": "v2"}
-HERE, THERE = {"session_id": planted.SESSION}, {"session_id": planted.OTHER}
+HERE: dict[str, Any] = {"session_id": planted.SESSION}
+THERE: dict[str, Any] = {"session_id": planted.OTHER}
 
 
 def benchmarked(folder: Path, number: int) -> list[Event]:
@@ -95,7 +99,7 @@ async def int8(agent: Agent, folder: Path) -> Path:
     return Path(made["variant"]["path"])
 
 
-async def test_a_variant_is_not_opened_as_an_original(tmp_path: Path):
+async def test_a_variant_is_not_opened_as_an_original_where_nobody_can_be_asked(tmp_path: Path):
     async with at(settings(tmp_path)) as agent:
         variant = await int8(agent, tmp_path)
         copy, disguised = tmp_path / "copy.onnx", tmp_path / "disguised.onnx"
@@ -106,8 +110,9 @@ async def test_a_variant_is_not_opened_as_an_original(tmp_path: Path):
         assert disguised.read_bytes() != copy.read_bytes()
         for path in (variant, copy, disguised):
             world = small_world(tmp_path) | {"model_path": str(path)}
-            refusal = (await agent.call("open_session", **world)).refused("DERIVED_MODEL")
-            assert str(tmp_path / "net.onnx") in refusal["message"]
+            refusal = (await agent.call("open_session", **world)).refused("HUMAN_UNAVAILABLE")
+            assert "v1 of net.onnx" in refusal["message"]
+            assert "client that asks" in refusal["message"]
         await opened(agent, tmp_path)  # the original itself may be opened again
 
 
@@ -119,4 +124,109 @@ async def test_a_variant_of_the_same_weights_is_one_too(finished: Finished):
         answer = await agent.call(
             "open_session", model_path=variant, target_device="cpu-generic", evaluation=evaluation
         )
-    answer.refused("DERIVED_MODEL")
+    answer.refused("HUMAN_UNAVAILABLE")
+
+
+async def lossy(agent: Agent, folder: Path) -> dict[str, Any]:
+    """The arguments that open a variant of the small model, made here, that is right about less."""
+    variant = await int8(agent, folder)
+    worse = folder / "worse.onnx"
+    weights = WEIGHTS.copy()
+    weights[:, :2] = 0.0
+    save_model(worse, [helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": weights})
+    session_id = next(part for part in variant.parts if part.startswith("s_"))
+    made = VariantMade(
+        original_sha256=planted.identity(folder / "net.onnx").sha256,
+        original_path=str(folder / "net.onnx"),
+        session_id=session_id,
+        variant_id="v1",
+    )
+    store = Store(folder / "workspace")
+    store.append(f"made:{planted.identity(worse).sha256}", START, [made])
+    store.close()
+    return small_world(folder) | {"model_path": str(worse)}
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_by_a_persons_leave_a_variant_is_opened_and_held_against_the_first_original(tmp_path: Path, mode: Era):
+    person = Person([{"outcome": "accept"}])
+    async with at(settings(tmp_path), person, mode) as agent:
+        world = await lossy(agent, tmp_path)
+        answer = (await agent.call("open_session", **world, accuracy_tolerance=0.01)).ok()
+        of = {"session_id": answer["session_id"]}
+        assert any("by leave of a person, through test-client 7" in item["detail"] for item in answer["preflight"])
+        baseline = (await agent.finish("profile_model", **of, iterations=100)).ok()["baseline"]["accuracy"]["value"]
+        (await agent.finish("optimize_model", **of, step={"technique": "simplify"})).ok()
+        judged = (await agent.finish("validate_variant", **of, **V1)).ok()["validation"]
+        table = (await agent.call("render_report", **of)).ok()["markdown"]
+        opened_again = await opened(agent, tmp_path)
+    (question,) = person.asked
+    origin = planted.recorded(tmp_path, of["session_id"]).opened.derived_from
+    assert origin
+    original = planted.recorded(tmp_path, origin.session_id)
+    assert original.baseline and original.baseline.accuracy
+    assert origin.accuracy == original.baseline.accuracy.value > baseline
+    for words in ("worse.onnx", "v1 of net.onnx", "int8_dynamic", f"top1 {origin.accuracy:.4f}"):
+        assert words in question
+    # simplify changes nothing: against the variant it would pass by parity.
+    assert (judged["status"], judged["baseline"]) == ("FAIL", origin.accuracy)
+    assert judged["optimized"] == baseline
+    assert "the first original" in judged["method"] and "net.onnx" in table
+    store = Store(tmp_path / "workspace")
+    looks = fold(store.load(stream(original.opened.weights))[0]).looks
+    store.close()
+    assert [look.session_id for look in looks] == [of["session_id"]]
+    assert planted.recorded(tmp_path, opened_again).opened.derived_from is None
+
+
+async def test_leave_is_for_the_same_samples_alone_and_a_no_to_it_is_final(tmp_path: Path):
+    person = Person(["cancel", "cancel", {"outcome": "refuse"}, {"outcome": "accept"}])
+    async with at(settings(tmp_path), person) as agent:
+        world = await lossy(agent, tmp_path)
+        evaluation_set(tmp_path / "other.npz", samples=61)
+        others = (
+            {"dataset_path": str(tmp_path / "other.npz")},
+            {"metric": "f1_macro"},
+            {"preprocessing": {"scale": 0.5}},
+        )
+        for other in others:
+            asked = world | {"evaluation": world["evaluation"] | other}
+            refusal = (await agent.call("open_session", **asked)).refused("DERIVED_MODEL")
+            assert "test.npz" in refusal["message"]
+        assert person.asked == []
+        for code in ("HUMAN_UNAVAILABLE", "HUMAN_UNAVAILABLE", "HUMAN_DECLINED", "HUMAN_DECLINED"):
+            (await agent.call("open_session", **world)).refused(code)
+        assert len((await agent.call("list_sessions")).ok()["sessions"]) == 1
+    assert len(person.asked) == 3
+    assert "closed unanswered 2 times" in person.asked[2]
+
+
+async def test_what_a_person_turned_down_as_a_variant_is_not_opened_either(tmp_path: Path):
+    person = Person([{"outcome": "accept"}])
+    async with at(settings(tmp_path), person) as agent:
+        world = await lossy(agent, tmp_path)
+        session = planted.recorded(tmp_path, (await agent.call("list_sessions")).ok()["sessions"][0]["session_id"])
+        no = PersonAnswered(
+            session_id=session.session_id,
+            variant_sha256=session.variants["v1"].artifact.sha256,
+            outcome="revert",
+            decided_by="a person",
+        )
+        planted.append(tmp_path, no, session_id=stream(session.opened.weights))
+        (await agent.call("open_session", **world)).refused("HUMAN_DECLINED")
+    assert person.asked == []
+
+
+async def test_a_question_closed_in_one_session_counts_in_every_other(tmp_path: Path):
+    planted.failing(tmp_path)
+    planted.failing(tmp_path, **THERE)
+    person = Person(["cancel"] * 4)
+    keep = {**V1, "outcome": "keep", "reason": ""}
+    async with at(settings(tmp_path), person) as agent:
+        for session in (HERE, THERE, HERE):
+            (await agent.call("decide_variant", **session, **keep)).refused("DECISION_REQUIRED")
+        for session in (HERE, THERE):
+            refusal = (await agent.call("decide_variant", **session, **keep)).refused("HUMAN_UNAVAILABLE")
+            assert "3 times" in refusal["message"]
+    assert len(person.asked) == 3
+    assert "closed unanswered 1 times" in person.asked[1]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from . import planted
-from .agents import at, settings
+from .agents import Person, at, settings
 
 pytestmark = pytest.mark.anyio
 OF = {"session_id": planted.SESSION}
@@ -37,3 +37,20 @@ async def test_many_sessions_are_listed_newest_first(tmp_path: Path):
         assert max(len(json.dumps(answer.data)), len(answer.text)) < CHARACTERS
         few = (await agent.call("list_sessions", limit=2)).ok()["sessions"]
         assert [line["session_id"] for line in few] == ids[:-3:-1]
+
+
+async def test_a_benchmark_that_was_repeated_is_said_to_have_been(tmp_path: Path):
+    planted.plant(tmp_path, *planted.variant(tmp_path, 1, "PASS"), *planted.variant(tmp_path, 2, "FAIL"))
+    again = [event for job in (51, 52) for event in planted.worlds.benchmarked(job, "v2", speedup=3.0)]
+    planted.append(tmp_path, *again)
+    person = Person(["keep"])
+    async with at(settings(tmp_path), person) as agent:
+        kept = {**OF, "variant_id": "v2", "outcome": "keep", "reason": ""}
+        (await agent.call("decide_variant", **kept)).ok()
+        for kind in ("tradeoff", "summary"):
+            shown = (await agent.call("render_report", **OF, kind=kind)).ok()["markdown"]
+            assert "3.00x" in shown and "the last of 3 runs" in shown
+            assert shown.count("the last of") == shown.count("the last of 3 runs")
+        state = (await agent.call("get_state", **OF)).ok()
+    assert state["message"] == "The speed of v2 is that of the last of 3 runs."
+    assert "the last of 3 runs" in person.asked[0]

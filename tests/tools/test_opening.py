@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import anyio
 import numpy as np
+import onnx
 import pytest
+from edgeopt.engine.executor.local import LocalExecutor
+from edgeopt.server import app
 from edgeopt.tools.measuring import effective_tolerance
 from edgeopt.tools.workshop import Policy, Settings
+from onnx import TensorProto, helper, numpy_helper
 
 from ..state import worlds
 from . import planted
@@ -165,6 +170,38 @@ async def test_spoilt_files_are_refused_with_the_reason(tmp_path: Path, what: st
             (await agent.call("open_session", **world)).refused(*codes)
         assert (await agent.call("list_sessions")).ok()["sessions"] == []
     assert list((tmp_path / "workspace" / "inspections").glob("*")) == []
+
+
+async def test_a_model_without_inputs_is_said_to_have_none(tmp_path: Path):
+    world = small_world(tmp_path)
+    constant = helper.make_node("Constant", [], ["y"], value=numpy_helper.from_array(np.ones((1, 4), np.float32)))
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])
+    model = helper.make_model(helper.make_graph([constant], "g", [], [output]), ir_version=8)
+    onnx.save(model, tmp_path / "net.onnx")
+    async with at(settings(tmp_path)) as agent:
+        assert "no inputs" in (await agent.call("open_session", **world)).refused("BAD_FILE")["message"]
+
+
+@pytest.mark.parametrize(
+    ("code", "end", "step"),
+    [
+        ("raise MemoryError('no more')", "MEMORY_LIMIT", "--job-memory"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "WORKER_CRASHED", "log_tail"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "WORKER_KILLED", "again"),
+        ("raise RuntimeError('a fault of ours')", "WORKER_FAILED", "log_tail"),
+    ],
+)
+async def test_what_breaks_while_files_are_read_is_not_said_to_be_their_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, end: str, step: str
+):
+    monkeypatch.setattr(app, "LocalExecutor", lambda: LocalExecutor([sys.executable, "-P", "-c", code]))
+    async with at(settings(tmp_path)) as agent:
+        answer = await agent.call("open_session", **small_world(tmp_path))
+        assert answer.status == "failed"
+        assert answer.data["message"].startswith(f"{end}: ")
+        assert any(step in line for line in answer.data["playbook"])
+        assert "RuntimeError" in answer.data["log_tail"] or end != "WORKER_FAILED"
+        assert (await agent.call("list_sessions")).ok()["sessions"] == []
 
 
 async def test_an_inspection_whose_supervisor_is_killed_starts_again(tmp_path: Path):
