@@ -8,10 +8,15 @@ from .record import Record
 
 Where = Literal["target", "host_estimate"]
 Interval = tuple[float, float]
+Precision = Literal["int8", "fp16"]
+# Of ceilings: under the first there is nothing to hope for; the second stands for itself and all beyond.
+NO_GAIN = 1.05
+UNBOUNDED = 100.0
 
 
 class Latency(Record):
-    """One inference, milliseconds. `p99_is_bound`: n is enough (299) for a P99 at 95 % confidence."""
+    """One inference, milliseconds. `p99_is_bound`: n is enough (299) for a P99 at 95 % confidence; a P95 needs 59, and n is
+    never below 100."""
 
     mean: float
     p50: float
@@ -23,7 +28,7 @@ class Latency(Record):
 
 
 class Accuracy(Record):
-    """`user_code`: whose code had a hand in the value (file:function and digest), where the metric is custom."""
+    """`user_code`: whose code had a hand in the value (file:function and digest): a metric's, an adapter's or both."""
 
     metric: str
     value: float
@@ -40,8 +45,25 @@ class Stamp(Record):
     device: str
 
 
+class MachineCondition(Record):
+    """The machine while something was measured; pairs are before and after, None is what its kernel does not show.
+
+    `load`: its average over a minute. `foreign`, `steal`: shares of the CPU time that other work used and that the
+    hypervisor took. `mhz`: mean clock of the CPUs. `throttled`: the clock was held down (heat, voltage) meanwhile.
+    """
+
+    load: tuple[float, float]
+    foreign: float
+    steal: float
+    mhz: tuple[float, float] | None = None
+    governor: str | None = None
+    throttled: bool | None = None
+
+
 class Measurement(Stamp):
-    """Peak memory is that of a fresh process that holds the runtime and this model alone, in MB (2**20 bytes)."""
+    """Peak memory is that of a fresh process that holds the runtime and this model alone, in MB (2**20 bytes);
+    `runtime_memory_mb` is that of such a process whose model is next to nothing. `machine`: of a profile; a comparison
+    has it in its noise."""
 
     measurement_id: str
     runtime: str
@@ -50,8 +72,10 @@ class Measurement(Stamp):
     latency_ms: Latency
     throughput_per_s: float
     peak_memory_mb: float
+    runtime_memory_mb: float | None = None
     file_size_bytes: int
     accuracy: Accuracy | None = None
+    machine: MachineCondition | None = None
 
 
 class Speedup(Record):
@@ -63,15 +87,94 @@ class Speedup(Record):
 
 
 class Noise(Record):
-    """`half_width`: of the speedup's interval, relative. `disturbed`: other work on the machine was seen."""
+    """`half_width`: of the speedup's interval, relative. `disturbed`: other work, steal or throttling was seen in the
+    `processes` that count; `replaced`: those that do not, being disturbed, or the counterpart of one that was."""
 
     half_width: float
     processes: int
     disturbed: bool
+    replaced: int = 0
+    machine: MachineCondition | None = None
+
+
+class Sustained(Record):
+    """The variant under constant load: its latency in the last `window_s` seconds against that in the first.
+
+    `slowdown`: last / first - 1. slower where all of its interval is over 1 %, steady where all of it is under 5 %;
+    undecided where neither, or where other work disturbed a window.
+    """
+
+    seconds: float
+    calls: int
+    window_s: float
+    first_ms: float
+    last_ms: float
+    slowdown: float
+    ci95: Interval
+    verdict: Literal["steady", "slower", "undecided"]
+    disturbed: bool
+    machine: MachineCondition
+
+
+class Execution(Record):
+    """Shares of the time in operators by what their kernels compute in, by the runtime's profiler; they add up to 1.
+
+    `operators_ms`: of one inference. `conversions`: Q/DQ and casts. `other`: arithmetic on shapes and indices.
+    """
+
+    operators_ms: float
+    integer: float
+    float32: float
+    float16: float
+    conversions: float
+    other: float
+
+
+class RunsAs(Record):
+    """The precision that was asked for, and the one that runs. `share`: of the time in convolutions and matrix products,
+    in kernels of the asked precision; `runs` is that from 0.9, fp32 where as much is in float32, mixed between."""
+
+    asked: Precision
+    runs: Literal["int8", "fp16", "fp32", "mixed"]
+    share: float
+
+    def __str__(self) -> str:
+        kernels = "integer" if self.asked == "int8" else "float16"
+        part = f"{self.share:.0%} of the time of its convolutions and matrix products is in {kernels} kernels"
+        asked = self.asked.upper()
+        if self.runs == self.asked:
+            return f"{asked} runs: {part}"
+        return f"asked for {asked}, runs {'in part' if self.runs == 'mixed' else 'as FP32'}: {part}"
+
+
+class Ceiling(Record):
+    """The most that a technique can gain on this model here, by Amdahl's law from the baseline's operator profile.
+
+    `share`: of the operators' time, in the convolutions and matrix products (`operators`) that it can change. `at_most`:
+    the speedup if these took no time (100 stands for more). `realistic`: if they gained what 8-bit kernels gain on this
+    machine, as measured; None where nothing was. `warning`: what the technique would slow down, or why there is no gain.
+    """
+
+    technique: str
+    operators: list[str]
+    share: float
+    at_most: float
+    realistic: float | None = None
+    warning: str | None = None
+
+    def __str__(self) -> str:
+        warning = f" {self.warning}" if self.warning else ""
+        if self.at_most < NO_GAIN:
+            return f"{self.technique}: no gain.{warning}"
+        where = f"{self.share:.0%} of the time is in {', '.join(self.operators)}"
+        realistic = f", about {self.realistic:.1f}x with this machine's 8-bit kernels" if self.realistic else ""
+        return f"{self.technique}: at most {self.at_most:.1f}x{realistic} ({where}).{warning}"
 
 
 class Comparison(Record):
-    """Two measurements of one interleaved run. compression and memory_ratio are baseline / variant."""
+    """Two measurements of one interleaved run. compression and memory_ratio are baseline / variant; memory is what
+    each model takes over the runtime's own footprint, differences of less than 1 MB being nobody's. `execution`: of the
+    variant. `runs_as`: of a variant that was asked to be INT8 or FP16."""
 
     baseline: Measurement
     variant: Measurement
@@ -80,6 +183,9 @@ class Comparison(Record):
     memory_ratio: float
     noise: Noise
     why_not_faster: str | None = None
+    execution: Execution | None = None
+    runs_as: RunsAs | None = None
+    sustained: Sustained | None = None
 
 
 class Look(Record):
@@ -90,7 +196,8 @@ class Look(Record):
 
 
 class Flip(Record):
-    """A sample that the baseline had right and the variant has wrong."""
+    """A sample that the baseline had right and the variant has wrong. For a detector an image that lost: `label` is the
+    number of its objects, `baseline` and `variant` the AP on it alone."""
 
     sample: int
     label: float
@@ -205,4 +312,4 @@ class DataInfo(Record):
     samples: int
     classes: int | None
     digest: str
-    kind: Literal["npz", "npz_named", "folder", "csv"]
+    kind: Literal["npz", "npz_named", "folder", "csv", "coco"]

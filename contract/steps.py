@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from .measures import Precision
 from .record import Record
 
 Ratio = Annotated[float, Field(gt=0, lt=1)]
@@ -119,6 +120,8 @@ Step = Annotated[
 # A step that claims to compute the same function passes by parity, on any number of samples.
 EXACT: frozenset[str] = frozenset({"simplify", "graph_optimize"})
 NEEDS_CALIBRATION: frozenset[str] = frozenset({"int8_static"})
+# The precision that a step is to give; the others keep that of their parent.
+PRECISIONS: dict[str, Precision] = {"float16": "fp16", "int8_dynamic": "int8", "int8_static": "int8"}
 BUILT: frozenset[str] = frozenset({"simplify", "graph_optimize", "float16", "int8_dynamic", "int8_static"})
 
 

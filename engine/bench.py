@@ -11,11 +11,13 @@ REPORTS_PER_SECOND = 5.0
 
 
 class Bench:
-    """`files` is the only folder for results, and the current one; `tmp` is scratch, deleted with the job's end."""
+    """`files` is the only folder for results, and the current one; `tmp` is scratch, deleted with the job's end. `roots`:
+    where data may be read; None where nobody set bounds."""
 
-    def __init__(self, files: Path, tmp: Path):
+    def __init__(self, files: Path, tmp: Path, roots: list[str] | None = None):
         self.files = files
         self.tmp = tmp
+        self.roots = roots
         self._allowance = REPORTS_PER_SECOND
         self._reported = time.monotonic()
 

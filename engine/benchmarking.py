@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from ..contract.measures import Comparison, Measurement, Speedup
+from ..contract.measures import Comparison, Speedup, Sustained
 from .bench import Bench
 from .data.dataset import open_evaluation
+from .explaining import comparison
+from .explaining.comparison import Explained
+from .explaining.operators import Workload
 from .jobs import Benchmark, Benchmarked
-from .measure.operators import optimized_operators, why_not_faster
+from .measure import inputs
+from .measure.lock import one_at_a_time
+from .measure.memory import memory_ratio, runtime_memory_mb
 from .measure.pairing import Pair, compare
 from .measure.subject import Subject
+from .measure.sustained import sustain
 from .runtimes import open_runner
-
-# Larger models are not explained: the graph that ONNX Runtime writes for it holds all weights.
-LARGEST_EXPLAINED = 500 * 2**20
 
 
 def run(task: Benchmark, bench: Bench) -> Benchmarked:
-    """Compares the variant with the baseline: the paired design of `measure.pairing`, sizes, memory, and a reason.
+    """Compares the variant with the baseline: the paired design of `measure.pairing`, sizes, memory, and a reason; on
+    request also the variant with itself under constant load.
 
     Both models may be the same file. Raises JobProblem: BAD_FILE, INVALID_ARGUMENT (batch size), BAD_OUTPUTS (NaN, or not
     the same for the same input), MEASUREMENT_FAILED where a measuring process died.
@@ -31,13 +35,20 @@ def run(task: Benchmark, bench: Bench) -> Benchmarked:
         variant_inputs=str(variant.inputs),
         threads=task.threads,
     )
+    # Of the progress: the constant load, where there is one, takes its part.
+    timed = 0.8 * task.seconds / (task.seconds + task.sustained_seconds)
     paired = compare(
-        pair, task.iterations, task.seconds, bench.tmp, lambda done, what: bench.report(0.05 + 0.8 * done, what)
+        pair, task.iterations, task.seconds, bench.tmp, lambda done, what: bench.report(0.05 + timed * done, what)
     )
-    bench.report(0.85, "measuring peak memory in fresh processes")
     baseline_id, variant_id = task.measurement_ids
-    ours = baseline.measurement(task, baseline_id, paired.baseline, bench.tmp)
-    theirs = variant.measurement(task, variant_id, paired.variant, bench.tmp)
+    with one_at_a_time(lambda why: bench.report(0.05 + timed, why)):
+        bench.report(0.05 + timed, "measuring peak memory in fresh processes")
+        runtime_mb = runtime_memory_mb(task.threads, bench.tmp)
+        ours = baseline.measurement(task, baseline_id, paired.baseline, runtime_mb, bench.tmp)
+        theirs = variant.measurement(task, variant_id, paired.variant, runtime_mb, bench.tmp)
+        bench.report(0.1 + timed, "asking the runtime's profiler what runs")
+        explained = _explained(paired.speedup, baseline, variant, task, bench)
+    sustained = _sustain(variant, task, 0.1 + timed, bench) if task.sustained_seconds else None
     bench.report(0.95, f"speedup {paired.speedup.value:.2f}: {paired.speedup.verdict}")
     return Benchmarked(
         comparison=Comparison(
@@ -45,23 +56,35 @@ def run(task: Benchmark, bench: Bench) -> Benchmarked:
             variant=theirs,
             speedup=paired.speedup,
             compression=ours.file_size_bytes / theirs.file_size_bytes,
-            memory_ratio=ours.peak_memory_mb / theirs.peak_memory_mb,
+            memory_ratio=memory_ratio(ours.peak_memory_mb, theirs.peak_memory_mb, runtime_mb),
             noise=paired.noise,
-            why_not_faster=_why_not_faster(paired.speedup, ours, theirs, task, bench),
+            why_not_faster=explained.why_not_faster,
+            execution=explained.execution,
+            runs_as=explained.runs_as,
+            sustained=sustained,
         )
     )
 
 
 def _open(name: str, path: str, task: Benchmark, bench: Bench) -> Subject:
     runner = open_runner(path, task.threads)
-    dataset = open_evaluation(task.evaluation, runner.inputs)
+    dataset = open_evaluation(task.evaluation, runner.inputs, bench.roots)
     return Subject(path, runner, dataset, task.batch_size, bench.tmp / f"{name}_inputs.npz")
 
 
-def _why_not_faster(
-    speedup: Speedup, baseline: Measurement, variant: Measurement, task: Benchmark, bench: Bench
-) -> str | None:
-    if speedup.verdict == "faster" or max(baseline.file_size_bytes, variant.file_size_bytes) > LARGEST_EXPLAINED:
-        return None
-    before = optimized_operators(task.baseline_path, bench.tmp)
-    return why_not_faster(before, optimized_operators(task.variant_path, bench.tmp))
+def _sustain(variant: Subject, task: Benchmark, done_before: float, bench: Bench) -> Sustained:
+    def report(done: float, what: str) -> None:
+        bench.report(done_before + (0.95 - done_before) * min(1.0, done), what)
+
+    return sustain(variant.path, variant.inputs, task.threads, task.sustained_seconds, report)
+
+
+def _explained(speedup: Speedup, baseline: Subject, variant: Subject, task: Benchmark, bench: Bench) -> Explained:
+    return comparison.explained(
+        Workload(baseline.path, inputs.load(baseline.inputs)),
+        Workload(variant.path, inputs.load(variant.inputs)),
+        task.threads,
+        bench.tmp,
+        faster=speedup.verdict == "faster",
+        asked=task.asked,
+    )

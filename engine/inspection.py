@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import ModelProto
 
+from ..contract.evaluation import DETECTION
 from ..contract.measures import ModelInfo, TensorInfo
 from ..contract.text import untrusted
 from .bench import Bench
 from .data.dataset import Dataset, open_dataset, open_evaluation
+from .detection.detector import require_objects
+from .detection.geometry import placement
 from .jobs import Inspect, Inspected
 from .measure import metrics
-from .measure.accuracy import batch_size
-from .measure.custom import load
+from .measure.accuracy import Inferred, adapted, batch_size, decode_with, without_labels
+from .measure.user_code import load
 from .models import onnx_file
 from .models.formats import sniff
 from .models.identity import weights_digest
@@ -35,12 +39,17 @@ def run(task: Inspect, bench: Bench) -> Inspected:
     UNAVAILABLE (a format that this version does not open), INVALID_ARGUMENT (preprocessing that is missing or does
     not fit, as a question to the caller; a metric that does not fit, or whose user code does not load).
     """
-    metrics.check_measurable(task.evaluation.metric)
     path = Path(task.model_path)
     _check_format(path)
     model = onnx_file.read(path)
     _check_places(model, path.parent, task.roots)
     check_tensors(model, path.parent)
+    if not onnx_file.inputs(model):
+        raise JobProblem(
+            "BAD_FILE",
+            f"{untrusted(path.name)} has no inputs: it computes constants, and there is nothing to feed it. Export it again"
+            " with its inputs",
+        )
     model_files = onnx_file.files(model, path)
 
     bench.report(0.2, "reading the data sets")
@@ -101,19 +110,33 @@ def _first_batch(dataset: Dataset, inputs: list[TensorInfo]) -> dict[str, np.nda
 def _check_metric(task: Inspect, evaluation: Dataset, trial: Trial, samples: int) -> None:
     """Raises JobProblem where the outputs or the labels are not what the metric needs: a baseline would fail later."""
     metric, labels = task.evaluation.metric, evaluation.labels
-    assert labels is not None, "an evaluation set is opened with its labels"
+    inferred = Inferred([trial.outputs], samples, samples)
+    if metric in DETECTION:
+        _check_decoding(task, evaluation, next(inferred.each()))
+        return
+    if labels is None:
+        raise JobProblem("BAD_FILE", without_labels(evaluation, metric), ["labels"])
+    outputs = trial.outputs if task.adapter is None else adapted(load(task.adapter, "adapter"))(inferred)
     if metric == "custom":
-        load(task.user_code)  # one batch would be no fair trial of it
+        load(task.user_code, "metric")  # one batch would be no fair trial of it
     elif metric == "auc":
-        metrics.binary_scores(trial.outputs, samples)
+        metrics.binary_scores(outputs, samples)
         metrics.binary_labels(labels, evaluation.ordered_classes)
     elif metric in metrics.CLASSIFICATION:
-        scores = metrics.class_scores(trial.outputs, samples)
+        scores = metrics.class_scores(outputs, samples)
         metrics.class_labels(labels, scores.shape[1], evaluation.ordered_classes)
     else:
         labels = metrics.single_values(labels) if metric == "spearman" else labels
         first = np.resize(labels, (samples, *labels.shape[1:]))
-        metrics.predictions(trial.outputs, first.reshape(samples, -1))
+        metrics.predictions(outputs, first.reshape(samples, -1))
+
+
+def _check_decoding(task: Inspect, evaluation: Dataset, outputs: Mapping[str, np.ndarray]) -> None:
+    """Whether the outputs for one image decode to boxes."""
+    objects = require_objects(evaluation.objects, task.evaluation.metric)
+    height, width = objects.sizes[0].tolist()
+    size = placement((height, width), evaluation.preprocessing).input
+    decode_with(objects, task.adapter, task.evaluation.decoding)(outputs, size)
 
 
 def _describe(model: ModelProto, trial: Trial | None) -> ModelInfo:

@@ -7,14 +7,25 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ..contract.evaluation import Evaluation, Preprocessing, UserCode
-from ..contract.measures import Comparison, DataInfo, FileDigest, Measurement, ModelInfo, Stamp, Validation
+from ..contract.measures import (
+    Ceiling,
+    Comparison,
+    DataInfo,
+    FileDigest,
+    Measurement,
+    ModelInfo,
+    Precision,
+    Stamp,
+    Validation,
+)
 from ..contract.record import Record
 from ..contract.steps import Step
 
 
 class Inspect(Record):
     """Looks at a model, loads it once, reads its data sets. `roots`: where external data may lie. A model that takes
-    over `load_seconds` to load is left to `profile`. `user_code`, here and below: the function of the metric `custom`."""
+    over `load_seconds` to load is left to `profile`. Here and below, `user_code`: the function of the metric `custom`;
+    `adapter`: that of `evaluation.adapter`."""
 
     kind: Literal["inspect"] = "inspect"
     model_path: str
@@ -23,6 +34,7 @@ class Inspect(Record):
     roots: list[str]
     load_seconds: float = 30
     user_code: UserCode | None = None
+    adapter: UserCode | None = None
 
 
 class Inspected(Record):
@@ -50,21 +62,25 @@ class Profile(Record):
     stamp: Stamp
     measurement_id: str
     user_code: UserCode | None = None
+    adapter: UserCode | None = None
 
 
 class Profiled(Record):
     """`outcomes` names the file, beside the answer, that holds the per-sample outcomes of the baseline. `samples`: a sketch
-    of the evaluation samples, by which sets that share most of theirs are known."""
+    of the evaluation samples, by which sets that share most of theirs are known. `ceilings`: the most that techniques can
+    gain."""
 
     kind: Literal["profile"] = "profile"
     baseline: Measurement
     outcomes: str
     bottleneck: str
     samples: list[str]
+    ceilings: list[Ceiling] = []
 
 
 class Optimize(Record):
-    """`file_name` is the name of the new file, decided by the server."""
+    """`file_name` is the name of the new file, decided by the server. `calibration_digest`: of the contents of the set, as
+    `DataInfo` has it."""
 
     kind: Literal["optimize"] = "optimize"
     parent_path: str
@@ -72,6 +88,7 @@ class Optimize(Record):
     file_stem: str
     evaluation: Evaluation
     calibration_path: str | None
+    calibration_digest: str | None = None
 
 
 class Optimized(Record):
@@ -88,8 +105,15 @@ class Optimized(Record):
     weights: str
 
 
+def comparison_seconds(threads: int) -> float:
+    """The time budget of a comparison's latency by default: with memory, half a minute on one thread, which is stable, and
+    a minute on more, where disturbed processes are repeated."""
+    return 25.0 if threads == 1 else 50.0
+
+
 class Benchmark(Record):
-    """`seconds`: the time budget of the latency comparison."""
+    """`seconds`: the time budget of the latency comparison. `sustained_seconds`: of the constant load after it, if any.
+    `asked`: the precision that the variant's steps were to give it."""
 
     kind: Literal["benchmark"] = "benchmark"
     baseline_path: str
@@ -100,7 +124,9 @@ class Benchmark(Record):
     batch_size: int
     stamp: Stamp
     measurement_ids: tuple[str, str]
-    seconds: float = 60.0
+    seconds: float = comparison_seconds(1)
+    sustained_seconds: float = 0.0
+    asked: Precision | None = None
 
 
 class Benchmarked(Record):
@@ -126,6 +152,7 @@ class Validate(Record):
     look_number: int
     alpha: float
     user_code: UserCode | None = None
+    adapter: UserCode | None = None
 
 
 class Validated(Record):
@@ -153,8 +180,11 @@ class Packaged(Record):
 
 
 class VerifyPackage(Record):
+    """`public_key` (PEM): the one that must have signed the package, where the caller names one."""
+
     kind: Literal["verify"] = "verify"
     path: str
+    public_key: str | None = None
 
 
 class Verified(Record):
@@ -171,14 +201,32 @@ Result = Annotated[
 ]
 
 
+class PinnedFile(Record):
+    path: str
+    sha256: str
+
+
+class Pinned(Record):
+    """A file that a task opens, as it was recorded; a model's external data after it. `code`: the problem where it is not
+    what is found."""
+
+    code: Literal["ORIGINAL_PROTECTED", "VARIANT_CHANGED", "BAD_FILE"]
+    files: list[PinnedFile]
+
+
 class JobSpec(Record):
-    """One job: what to do and within which limits. Written once as `spec.json` in the job's folder."""
+    """One job: what to do and within which limits. Written once as `spec.json` in the job's folder. `roots`: where its data
+    sets may lie, and what they name. `pinned`: the recorded files that it names; it works on copies of them. `hidden`:
+    files that it must not read."""
 
     job_id: str
     task: Task
+    roots: list[str] | None = None
     memory_mb: int
     timeout_s: float
     attempts: int = 3
+    pinned: list[Pinned] = []
+    hidden: list[str] = []
 
 
 class JobEnd(Record):

@@ -5,19 +5,25 @@ from __future__ import annotations
 from functools import partial
 from itertools import cycle
 
-from ..contract.measures import Latency
+from ..contract.measures import Latency, MachineCondition, Measurement
 from .bench import Bench
 from .data.dataset import Dataset, open_evaluation
 from .data.sketch import sketch
+from .explaining import kernels, operators, probe
+from .explaining.ceilings import ceilings
+from .explaining.operators import bottleneck
 from .jobs import Profile, Profiled
 from .measure import inputs, machine
 from .measure.accuracy import evaluate
+from .measure.condition import Condition
 from .measure.latency import summarize
-from .measure.operators import bottleneck
+from .measure.lock import one_at_a_time
+from .measure.memory import runtime_memory_mb
 from .measure.outcomes import Outcomes
 from .measure.session import cores_for, open_session
 from .measure.subject import Subject
 from .measure.timing import no_collection, time_calls, warm_up
+from .measure.watch import condition
 from .problems import JobProblem
 from .runtimes import open_runner
 
@@ -33,7 +39,7 @@ def run(task: Profile, bench: Bench) -> Profiled:
     bench.report(0.0, "opening the model and the evaluation set")
     # One thread, as in `validate`: more may add up in another order, and decide otherwise where it is close.
     runner = open_runner(task.model_path)
-    dataset = open_evaluation(task.evaluation, runner.inputs)
+    dataset = open_evaluation(task.evaluation, runner.inputs, bench.roots)
     _check_same(dataset, task.data_digest)
     subject = Subject(task.model_path, runner, dataset, task.batch_size, bench.tmp / "inputs.npz")
     outcomes = evaluate(
@@ -42,17 +48,21 @@ def run(task: Profile, bench: Bench) -> Profiled:
         task.evaluation.metric,
         lambda done, what: bench.report(0.05 + 0.6 * done, f"accuracy: {what}"),
         task.user_code,
+        adapter=task.adapter,
+        decoding=task.evaluation.decoding,
     )
     _check_plausible(outcomes)
     outcomes.save(bench.files / OUTCOMES_FILE)
-    bench.report(0.65, f"timing {task.iterations} runs on {machine.describe()}")
-    latency = _time(task, subject)
-    bench.report(0.85, "measuring peak memory in fresh processes")
-    baseline = subject.measurement(task, task.measurement_id, latency, bench.tmp, outcomes.accuracy())
-    bench.report(0.95, "asking the runtime's profiler where the time goes")
-    slowest = bottleneck(task.model_path, inputs.load(subject.inputs), task.threads, bench.tmp)
+    with one_at_a_time(lambda why: bench.report(0.65, why)):
+        baseline = _measure(task, subject, outcomes, bench)
+        bench.report(0.95, "asking the runtime's profiler where the time goes")
+        seen = operators.Workload(task.model_path, inputs.load(subject.inputs))
+        (ran,) = operators.profile([seen], task.threads, bench.tmp)
+        most = ceilings(ran, kernels.of_this_machine(), probe.gains(task.threads))
     samples = sketch(dataset.sample_digests())
-    return Profiled(baseline=baseline, outcomes=OUTCOMES_FILE, bottleneck=slowest, samples=samples)
+    return Profiled(
+        baseline=baseline, outcomes=OUTCOMES_FILE, bottleneck=bottleneck(ran), samples=samples, ceilings=most
+    )
 
 
 def _check_same(dataset: Dataset, registered: str) -> None:
@@ -64,14 +74,27 @@ def _check_same(dataset: Dataset, registered: str) -> None:
         )
 
 
-def _time(task: Profile, subject: Subject) -> Latency:
+def _measure(task: Profile, subject: Subject, outcomes: Outcomes, bench: Bench) -> Measurement:
+    bench.report(0.65, f"timing {task.iterations} runs on {machine.describe()}")
+    latency, meanwhile = _time(task, subject)
+    bench.report(0.85, "measuring peak memory in fresh processes")
+    runtime_mb = runtime_memory_mb(task.threads, bench.tmp)
+    return subject.measurement(
+        task, task.measurement_id, latency, runtime_mb, bench.tmp, outcomes.accuracy(), meanwhile
+    )
+
+
+def _time(task: Profile, subject: Subject) -> tuple[Latency, MachineCondition]:
     """Single calls on real inputs in rotation, after a warm-up of at least 10 calls and half a second."""
     batches = inputs.load(subject.inputs)
     with cores_for(task.threads) as cores, no_collection():
         session = open_session(subject.path, task.threads, cores)
         calls = cycle([partial(session.run, None, batch) for batch in batches])
         warm_up(calls, least_calls=10, least_ms=500)
-        return summarize(time_calls(calls, task.iterations))
+        condition_before, before = Condition.read(), machine.read()
+        times = time_calls(calls, task.iterations)
+        load = before.until(machine.read())
+    return summarize(times), condition(condition_before, Condition.read(), load)
 
 
 def _check_plausible(outcomes: Outcomes) -> None:

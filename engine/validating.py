@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ..contract.evaluation import DETECTION
 from ..contract.measures import ClassDrop, Flip, Look, Validation
 from .bench import Bench
 from .data.dataset import open_evaluation
+from .detection.average_precision import found_in_each_image, of_each_image
 from .jobs import Validate, Validated
 from .measure.accuracy import Report, evaluate
 from .measure.classes import class_drops
@@ -34,7 +36,7 @@ def run(task: Validate, bench: Bench) -> Validated:
     baseline = _recorded(task)
     original, variant = open_runner(task.baseline_path), open_runner(task.variant_path)
     # Opened for the original's inputs: what it was fed is what the variant is fed, whatever dtype that takes.
-    dataset = open_evaluation(task.evaluation, original.inputs)
+    dataset = open_evaluation(task.evaluation, original.inputs, bench.roots)
     if dataset.info.digest != task.data_digest:
         raise JobProblem(
             "SAME_DATASET",
@@ -43,7 +45,15 @@ def run(task: Validate, bench: Bench) -> Validated:
         )
     evaluated = 0.5 if task.exact else 1.0
     progress = _part(bench, 0.0, evaluated)
-    outcomes = evaluate(variant, dataset, task.evaluation.metric, progress, task.user_code)
+    outcomes = evaluate(
+        variant,
+        dataset,
+        task.evaluation.metric,
+        progress,
+        task.user_code,
+        adapter=task.adapter,
+        decoding=task.evaluation.decoding,
+    )
     _check_values(outcomes, task.variant_path)
     _check_pairs(baseline, outcomes)
     bar = Bar(task.tolerance, task.tolerance_kind, task.alpha)
@@ -132,7 +142,11 @@ def _ruling_on_classes(classes: list[ClassDrop], status: Status, method: str) ->
 
 
 def _changed(baseline: Outcomes, variant: Outcomes) -> int | None:
-    """The number of samples that are decided differently; None for metrics without classes."""
+    """The number of samples that are decided differently, or of images in which other objects are found; None for the other
+    metrics."""
+    if baseline.metric in DETECTION:
+        before, now = (found_in_each_image(o.labels, o.decisions) for o in (baseline, variant))
+        return int(np.sum((before != now).any(axis=1)))
     if baseline.metric not in CLASSIFICATION:
         return None
     return int(np.sum((baseline.decisions != variant.decisions) | (baseline.correct != variant.correct)))
@@ -173,7 +187,10 @@ def _validation(
 
 
 def _flips(baseline: Outcomes, variant: Outcomes) -> list[Flip]:
-    """Samples that were right and are wrong now, those first in which the variant is surest of its error."""
+    """Samples that were right and are wrong now, those first in which the variant is surest of its error; the images of a
+    detector that lost most."""
+    if baseline.metric in DETECTION:
+        return _losses(baseline, variant)
     if baseline.metric not in CLASSIFICATION:
         return []
     lost = np.flatnonzero(baseline.correct & ~variant.correct)
@@ -186,4 +203,16 @@ def _flips(baseline: Outcomes, variant: Outcomes) -> list[Flip]:
             variant=float(variant.decisions[index]),
         )
         for index in worst
+    ]
+
+
+def _losses(baseline: Outcomes, variant: Outcomes) -> list[Flip]:
+    """The images whose own AP fell most; the label is the number of objects in them."""
+    before, now = (of_each_image(o.labels, o.decisions) for o in (baseline, variant))
+    worst = np.argsort(now - before, kind="stable")[:_MOST_FLIPS]
+    objects = baseline.labels.sum(axis=1)
+    return [
+        Flip(sample=int(i), label=float(objects[i]), baseline=float(before[i]), variant=float(now[i]))
+        for i in worst
+        if now[i] < before[i]
     ]

@@ -87,7 +87,8 @@ async def test_another_content_is_refused_and_the_same_is_taken_again(tmp_path: 
         ({"metric_code": "{folder}/metric.py:os.system"}, "INVALID_ARGUMENT"),
         ({"metric_code": "{folder}/metric.py:absent"}, "INVALID_ARGUMENT"),
         ({"metric_code": "{folder}/other.py:score"}, "UNTRUSTED_CODE"),
-        ({"adapter": "{folder}/metric.py:score"}, "UNAVAILABLE"),
+        ({"adapter": "{folder}/other.py:score"}, "UNTRUSTED_CODE"),
+        ({"adapter": "{folder}/metric.py:absent"}, "INVALID_ARGUMENT"),
     ],
 )
 async def test_what_is_no_allowed_function_is_refused(tmp_path: Path, evaluation: dict[str, Any], code: str):

@@ -9,7 +9,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CallToolResult, TextContent
 from pydantic import BaseModel, ConfigDict
 
-from ..contract.measures import Comparison, Measurement, ModelInfo, Package, Validation, Variant
+from ..contract.measures import Ceiling, Comparison, Measurement, ModelInfo, Package, Validation, Variant
 from ..contract.refusals import NextCall, Refusal
 from ..state.block import Criterion, StateBlock
 from ..state.events import PreflightItem
@@ -67,6 +67,7 @@ class StateReply(Reply):
 
 class ProfileReply(Reply):
     baseline: Measurement | None = None
+    ceilings: list[Ceiling] | None = None
 
 
 class Recommendation(BaseModel):
@@ -137,6 +138,7 @@ class JobReply(Reply):
     """As the tool that started the job: its own field is filled, the others are null."""
 
     baseline: Measurement | None = None
+    ceilings: list[Ceiling] | None = None
     variant: Variant | None = None
     comparison: Comparison | None = None
     validation: Validation | None = None
@@ -160,6 +162,21 @@ class Refused(ToolError):
         super().__init__(refusal.message)
         self.refusal = refusal
         self.state = state
+
+    def answer(self) -> CallToolResult:
+        return refused(self.refusal, self.state)
+
+
+class JobBroke(ToolError):
+    """Work that is no session's job broke, for no fault of the caller's input: answered like a job that failed."""
+
+    def __init__(self, message: str, playbook: list[str], log_tail: str):
+        super().__init__(message)
+        self.reply = Reply(status="failed", message=message, playbook=playbook, log_tail=log_tail)
+
+    def answer(self) -> CallToolResult:
+        steps = [f"{n}. {step}" for n, step in enumerate(self.reply.playbook or [], 1)]
+        return result(self.reply, "\n".join([str(self), *steps]))
 
 
 def result(reply: Reply, log: str) -> CallToolResult:
@@ -199,6 +216,7 @@ GUARDRAILS = {
     "PATH_NOT_ALLOWED": "Files are read below the allowed roots alone",
     "UNTRUSTED_CODE": "Code in a file runs only by the operator's leave",
     "ORIGINAL_PROTECTED": "The original is never modified, renamed, moved or deleted",
+    "VARIANT_CHANGED": "A measured file does not change",
     "DERIVED_MODEL": "A variant is no original",
     "BASELINE_IMPLAUSIBLE": "A baseline must be above chance",
     "DECISION_REQUIRED": "A loss beyond the tolerance stops everything",

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ..contract.evaluation import UserCode
 from ..contract.steps import switched_on_too_early
 from ..state.guardrails import WORK, Facts, FileState, Request
 from ..state.session import BASELINE, Session
@@ -50,7 +51,11 @@ def _ledger(shop: Workshop, session: Session, request: Request) -> dict[str, Any
     ledger, _ = read(shop, session)
     sha256 = record.artifact.sha256
     paid = ledger.known(sha256, session.opened.data.digest)
-    return {"looks_spent": 0 if paid else spent(ledger, session), "turned_down_before": ledger.turned_down(sha256)}
+    return {
+        "looks_spent": 0 if paid else spent(ledger, session),
+        "turned_down_before": ledger.turned_down(sha256),
+        "left_open_before": ledger.left_open(sha256),
+    }
 
 
 def _original(shop: Workshop, session: Session) -> FileState:
@@ -65,10 +70,15 @@ def original_intact(shop: Workshop, session: Session) -> bool:
 
 
 def _user_code(shop: Workshop, session: Session) -> FileState | Literal["not_allowed"]:
-    """The state of the metric's own file; also what this server was started with must be what the session was opened with."""
-    code = session.opened.user_code
-    if code is None:
-        return "intact"
+    """The worst state of the files of user code; also what this server was started with must be what the session was
+    opened with."""
+    states = [_of_one(shop, code) for code in session.opened.user_codes]
+    if "not_allowed" in states:
+        return "not_allowed"
+    return "gone" if "gone" in states else "changed" if "changed" in states else "intact"
+
+
+def _of_one(shop: Workshop, code: UserCode) -> FileState | Literal["not_allowed"]:
     pinned = shop.settings.user_code.get(Path(code.path))
     if pinned is None:
         return "not_allowed"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..contract.measures import Comparison, Measurement, Package, TensorInfo, Validation
+from ..contract.measures import Comparison, MachineCondition, Measurement, Package, Sustained, TensorInfo, Validation
 from ..state.events import (
     BaselineMeasured,
     Event,
@@ -36,6 +36,26 @@ def p99_text(measured: Measurement) -> str:
     """The P99, marked where so few runs cannot bound it."""
     value = f"{measured.latency_ms.p99:.3f}"
     return value if measured.latency_ms.p99_is_bound else f"{value} (of {measured.latency_ms.n} runs: no P99 bound)"
+
+
+def memory_text(measured: Measurement) -> str:
+    """The peak, and how much of it is the model's own."""
+    peak = f"{measured.peak_memory_mb:.1f} MB"
+    if measured.runtime_memory_mb is None:
+        return peak
+    return f"{peak} ({max(0.0, measured.peak_memory_mb - measured.runtime_memory_mb):.1f} MB over the runtime)"
+
+
+def machine_text(machine: MachineCondition | None) -> list[str]:
+    """One line: what the kernel shows of the machine's condition, before and after."""
+    if machine is None:
+        return []
+    load, clocks = machine.load, machine.mhz
+    parts = [f"load {load[0]:.2f} -> {load[1]:.2f}", f"other work {machine.foreign:.0%}", f"steal {machine.steal:.1%}"]
+    parts += [f"clock {clocks[0]:.0f} -> {clocks[1]:.0f} MHz"] if clocks else []
+    parts += [f"governor {machine.governor}"] if machine.governor else []
+    throttling = {None: "throttling not shown by this kernel", True: "THROTTLED", False: "not throttled"}
+    return [f"**Machine**: {', '.join([*parts, throttling[machine.throttled]])}"]
 
 
 def preflight_log(opened: SessionOpened) -> str:
@@ -74,8 +94,10 @@ def profile_log(session: Session, measured: Measurement) -> str:
             table(["Metric", "Value"], metric_rows),
             *([f"The value is computed by user code: {accuracy.user_code}"] if accuracy and accuracy.user_code else []),
             "",
-            f"**Memory**: {measured.peak_memory_mb:.1f} MB peak",
+            f"**Memory**: {memory_text(measured)} peak",
+            *machine_text(measured.machine),
             f"**Bottleneck**: {session.bottleneck}",
+            *(["**Ceilings** (Amdahl's law):", *(f"- {c}" for c in session.ceilings)] if session.ceilings else []),
             f"**Measurement**: {measured.measurement_id}",
             "",
             "Proceeding to OPTIMIZE phase.",
@@ -113,25 +135,53 @@ def benchmark_log(variant_id: str, c: Comparison) -> str:
             f"{v.latency_ms.p95:.3f} ms",
             f"{b.latency_ms.p95 / v.latency_ms.p95:.3f}x",
         ],
-        ["Memory", f"{b.peak_memory_mb:.1f} MB", f"{v.peak_memory_mb:.1f} MB", f"{c.memory_ratio:.2f}x"],
+        [
+            "Latency (P99)",
+            f"{p99_text(b)} ms",
+            f"{p99_text(v)} ms",
+            f"{b.latency_ms.p99 / v.latency_ms.p99:.3f}x",
+        ],
+        ["Memory", memory_text(b), memory_text(v), f"{c.memory_ratio:.2f}x"],
     ]
-    disturbed = ["", "Other work disturbed this run: repeat it on a quiet machine."] if c.noise.disturbed else []
+    replaced = f" ({c.noise.replaced} more set aside as disturbed)" if c.noise.replaced else ""
+    disturbed = (
+        ["", "Other work, the hypervisor or throttling disturbed this run: repeat it on a quiet machine."]
+        if c.noise.disturbed
+        else []
+    )
     why = ["", f"Why not faster: {c.why_not_faster}"] if c.why_not_faster else []
+    runs = ["", f"**Precision**: {c.runs_as}."] if c.runs_as else []
     return "\n".join(
         [
             "### BENCHMARK Phase",
             "",
-            f"**{v.label}**, {v.device}, threads={v.threads}, {c.noise.processes} processes, both models in alternation",
+            f"**{v.label}**, {v.device}, threads={v.threads}, {c.noise.processes} processes{replaced}, both models in"
+            " alternation",
             "",
             table(["Metric", "Baseline", f"Optimized ({variant_id})", "Change"], rows),
             "",
             f"**Speedup**: {c.speedup.value:.3f} (95 % interval {low:.3f} to {high:.3f}): {c.speedup.verdict}",
+            *machine_text(c.noise.machine),
+            *(sustained_lines(c.sustained) if c.sustained else []),
             *disturbed,
+            *runs,
             *why,
             "",
             "Proceeding to VALIDATE phase.",
         ]
     )
+
+
+def sustained_lines(s: Sustained) -> list[str]:
+    low, high = s.ci95
+    said = "undecided, because other work disturbed it" if s.disturbed else s.verdict
+    return [
+        "",
+        f"**Constant load of the variant** ({s.seconds:.0f} s, {s.calls} calls): {s.first_ms:.3f} ms in the first"
+        f" {s.window_s:.0f} s, {s.last_ms:.3f} ms in the last: {s.slowdown:+.1%} (95 % interval {low:+.1%} to {high:+.1%}):"
+        f" {said}",
+        *machine_text(s.machine),
+    ]
 
 
 def validation_log(session: Session, variant_id: str, v: Validation) -> str:

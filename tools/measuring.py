@@ -7,20 +7,21 @@ from typing import Annotated, Any
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from ..contract.measures import Look
-from ..contract.steps import EXACT
-from ..engine.jobs import Benchmark, Task, Validate
+from ..contract.measures import Look, Precision
+from ..contract.steps import EXACT, PRECISIONS
+from ..engine.jobs import Benchmark, Task, Validate, comparison_seconds
 from ..state.guardrails import Request
 from ..state.ledger import ALPHA
 from ..state.session import BASELINE, Session
-from .answers import BenchmarkReply, ValidationReply
+from .answers import BenchmarkReply, ValidationReply, refuse
 from .ledger import take_look
 from .road import Ctx, Plan, enter, identity, resolve, shop_of, work
 from .types import Iterations, SessionId, VariantId, WaitS
 
 # Judging the baseline against itself says how far it repeats; there is nothing to pass.
 NO_LOOK = Look(number=0, alpha=ALPHA)
-SUSTAINED = "sustained_seconds is not built in this version. Leave it at 0."
+# Six parts of a quarter of this are 0.4 s each: below that a part holds too little to say how much the parts differ.
+LEAST_SUSTAINED_S = 10
 
 
 async def benchmark_variant(
@@ -32,23 +33,33 @@ async def benchmark_variant(
     wait_s: WaitS = None,
 ) -> Annotated[CallToolResult, BenchmarkReply]:
     """Measure a variant's speed, size and memory against the baseline: both in alternation in one run, under the
-    baseline's conditions. variant_id="baseline" compares the baseline with itself (the machine's noise)."""
+    baseline's conditions. variant_id="baseline" compares the baseline with itself (the machine's noise).
+    sustained_seconds (10 or more): then also a constant load of the variant, its last minute against its first."""
     shop = shop_of(ctx)
     session = await enter(ctx, session_id)
+    _check_sustained(sustained_seconds, shop.settings.job_minutes)
     variant = resolve(session, variant_id)
-    arguments: dict[str, Any] = {"variant_id": variant, "iterations": iterations}
+    arguments: dict[str, Any] = {
+        "variant_id": variant,
+        "iterations": iterations,
+        "sustained_seconds": sustained_seconds,
+    }
 
     def task(session: Session, job_id: str) -> Task:
         baseline, opened = session.baseline, session.opened
+        threads = baseline.threads if baseline else 1
         return Benchmark(
             baseline_path=session.original.path,
             variant_path=session.path_of(variant),
             evaluation=opened.evaluation,
             iterations=iterations,
-            threads=baseline.threads if baseline else 1,
+            threads=threads,
             batch_size=baseline.batch_size if baseline else 1,
             stamp=shop.stamp(opened.target_device),
             measurement_ids=(f"m-{job_id}-baseline", f"m-{job_id}-{variant}"),
+            seconds=comparison_seconds(threads),
+            sustained_seconds=sustained_seconds,
+            asked=asked_precision(session, variant),
         )
 
     request = Request(
@@ -57,8 +68,22 @@ async def benchmark_variant(
         identity=identity("benchmark_variant", arguments),
         arguments=arguments,
     )
-    known = {"unavailable": SUSTAINED} if sustained_seconds else {}
-    return await work(ctx, session_id, Plan(request, task), wait_s, **known)
+    return await work(ctx, session_id, Plan(request, task), wait_s)
+
+
+def _check_sustained(seconds: float, job_minutes: float) -> None:
+    if 0 < seconds < LEAST_SUSTAINED_S:
+        raise refuse(
+            "INVALID_ARGUMENT",
+            f"sustained_seconds={seconds:g} is too short to compare its end with its beginning: give {LEAST_SUSTAINED_S} or"
+            " more (240 compares whole minutes; a passively cooled board needs about 600 to get hot), or 0 for none.",
+        )
+    if seconds >= 60 * job_minutes:
+        raise refuse(
+            "INVALID_ARGUMENT",
+            f"sustained_seconds={seconds:g} does not fit a job, which may take {job_minutes:g} min here. Give less, or have"
+            " the operator allow more (edgeopt serve --job-minutes N).",
+        )
 
 
 async def validate_variant(
@@ -72,25 +97,27 @@ async def validate_variant(
     arguments: dict[str, Any] = {"variant_id": variant}
 
     def task(session: Session, _job_id: str) -> Task:
-        opened, outcomes, baseline = session.opened, session.outcomes, session.baseline
-        if outcomes is None or baseline is None or baseline.accuracy is None:
+        opened, outcomes, origin = session.opened, session.first_outcomes, session.opened.derived_from
+        if outcomes is None or session.first_accuracy is None:
             raise LookupError("a baseline without outcomes")  # the guardrails have let nothing pass without
         look = take_look(shop, session, session.variants[variant].artifact.sha256) if variant != BASELINE else NO_LOOK
         return Validate(
             baseline_path=session.original.path,
             baseline_outcomes=outcomes.path,
             baseline_outcomes_sha256=outcomes.sha256,
-            baseline_accuracy=baseline.accuracy.value,
+            baseline_accuracy=session.first_accuracy,
             variant_path=session.path_of(variant),
             evaluation=opened.evaluation,
             data_digest=opened.data.digest,
             tolerance=effective_tolerance(session),
             tolerance_kind=opened.tolerance_kind,
             evidence=opened.evidence,
-            exact=all(a.technique in EXACT for a in session.chain(variant)),
+            # Parity with a model that has lost already says nothing of what is left of the first one.
+            exact=origin is None and all(a.technique in EXACT for a in session.chain(variant)),
             look_number=look.number,
             alpha=look.alpha,
             user_code=opened.user_code,
+            adapter=opened.adapter,
         )
 
     request = Request(
@@ -110,10 +137,16 @@ async def validate_variant(
     return await work(ctx, session_id, Plan(request, task, concerned, already), wait_s)
 
 
+def asked_precision(session: Session, variant: str) -> Precision | None:
+    """What the variant's steps were to give it, the last that gives one; None where none does."""
+    steps = reversed(session.chain(variant))
+    return next((PRECISIONS[made.technique] for made in steps if made.technique in PRECISIONS), None)
+
+
 def effective_tolerance(session: Session) -> float:
     """The session's tolerance; an absolute one is bounded by the policy's share of the baseline: when the session was
     opened nobody could be asked whether it is loose."""
-    opened, baseline = session.opened, session.baseline
-    if opened.tolerance_kind == "relative" or baseline is None or baseline.accuracy is None:
+    opened, accuracy = session.opened, session.first_accuracy
+    if opened.tolerance_kind == "relative" or accuracy is None:
         return opened.accuracy_tolerance
-    return min(opened.accuracy_tolerance, opened.max_tolerance * abs(baseline.accuracy.value))
+    return min(opened.accuracy_tolerance, opened.max_tolerance * abs(accuracy))

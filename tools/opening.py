@@ -16,7 +16,7 @@ from mcp.types import CallToolResult
 from pydantic import BaseModel, Field
 
 from ..contract.devices import DEVICES, Device
-from ..contract.evaluation import MEASURABLE, Evaluation, UserCode
+from ..contract.evaluation import DETECTION, Evaluation, UserCode
 from ..contract.refusals import Refusal
 from ..contract.text import untrusted
 from ..engine.executor.base import Failed
@@ -26,11 +26,13 @@ from ..engine.sandbox import capabilities
 from ..state.block import state_block, tolerance_text
 from ..state.events import FileIdentity, PreflightItem, SessionOpened
 from ..state.store import START
-from .answers import GUARDRAILS, OpenReply, Refused, refuse, result
+from .answers import GUARDRAILS, JobBroke, OpenReply, Refused, refuse, result
 from .asking import client_name, why_not_asked
-from .lineage import refuse_derived
+from .leave import Leave, allowed_by, ask_leave
+from .lineage import yardstick
 from .log import preflight_log
 from .paths import readable, real_path, shown
+from .playbooks import playbook
 from .road import REFUSALS_FROM_WORK, Ctx, in_thread, owner_of, shop_of
 from .workshop import Settings, Workshop
 
@@ -53,6 +55,7 @@ class Inputs:
     dataset: Path
     calibration: Path | None
     user_code: UserCode | None = None
+    adapter: UserCode | None = None
 
 
 def check_inputs(settings: Settings, model_path: str, evaluation: Evaluation, calibration_path: str | None) -> Inputs:
@@ -64,19 +67,34 @@ def check_inputs(settings: Settings, model_path: str, evaluation: Evaluation, ca
     model = readable(settings, model_path, "model")
     dataset = readable(settings, evaluation.dataset_path, "evaluation set")
     calibration = readable(settings, calibration_path, "calibration set") if calibration_path else None
-    if evaluation.adapter:
-        _allowed_code(settings, "adapter", evaluation.adapter)
-        raise _no_other_code("adapter")
+    adapter = _allowed_code(settings, "adapter", evaluation.adapter) if evaluation.adapter else None
     code = _allowed_code(settings, "metric_code", evaluation.metric_code) if evaluation.metric_code else None
     _check_format(settings, model)
-    if evaluation.metric not in MEASURABLE:
-        measurable = ", ".join(sorted(MEASURABLE))
-        raise refuse("UNAVAILABLE", f"The metric {evaluation.metric!r} is not built in this version; {measurable} are.")
+    _check_decoding(evaluation)
     if (evaluation.metric == "custom") != (code is not None):
         raise refuse(
             "INVALID_ARGUMENT", "metric='custom' and metric_code='file.py:function' go together; give both or neither."
         )
-    return Inputs(model, dataset, calibration, code)
+    return Inputs(model, dataset, calibration, code, adapter)
+
+
+def _check_decoding(evaluation: Evaluation) -> None:
+    """A detector's outputs are described once; nothing else is decoded.
+
+    Raises:
+        Refused: INVALID_ARGUMENT.
+    """
+    described = [name for name in ("decoding", "adapter") if getattr(evaluation, name)]
+    if evaluation.metric in DETECTION and len(described) != 1:
+        raise refuse(
+            "INVALID_ARGUMENT",
+            f"The metric {evaluation.metric} compares boxes: how do the model's outputs describe them? Give evaluation."
+            "decoding (kind 'boxes': outputs of boxes and scores; 'rows': one tensor of them, as YOLOs; 'grid': a box a cell) "
+            "or, with the operator's leave, evaluation.adapter; one of the two.",
+            missing=[] if described else ["evaluation.decoding"],
+        )
+    if evaluation.metric not in DETECTION and evaluation.decoding:
+        raise refuse("INVALID_ARGUMENT", f"evaluation.decoding is for map and map50, not for {evaluation.metric}.")
 
 
 def _allowed_code(settings: Settings, name: str, given: str) -> UserCode:
@@ -105,7 +123,7 @@ def _allowed_code(settings: Settings, name: str, given: str) -> UserCode:
 
 
 def _no_other_code(name: str) -> Refused:
-    return refuse("UNAVAILABLE", f"{name}: of user code only metrics run in this version.")
+    return refuse("UNAVAILABLE", f"{name}: of user code only metrics and adapters run in this version.")
 
 
 def _check_format(settings: Settings, model: Path) -> None:
@@ -168,12 +186,57 @@ async def ask_about_loosening(
     )
 
 
+@dataclass(frozen=True)
+class Looked:
+    """The files of a session, what a worker says of them, and who agreed to a looser bar."""
+
+    inputs: Inputs
+    seen: Inspected
+    files: list[FileIdentity]
+    loosened_by: str | None
+
+
+async def look(
+    model_path: str,
+    evaluation: Evaluation,
+    calibration_path: str | None,
+    accuracy_tolerance: float,
+    tolerance_kind: str,
+    evidence: str,
+    ctx: Ctx,
+    consent: Annotated[ElicitationResult[Loosening], Resolve(ask_about_loosening)],
+) -> Looked:
+    """Reads the files, once nobody has anything against the bar."""
+    shop = shop_of(ctx)
+    looser = loosening(shop.settings, accuracy_tolerance, tolerance_kind, evidence)
+    loosened_by = _consent(ctx, consent) if looser else None
+    inputs = check_inputs(shop.settings, model_path, evaluation, calibration_path)
+    before = await in_thread(shop, _digest, shop, inputs.model)
+    seen = await _inspect(shop, inputs, evaluation)
+    files = await in_thread(shop, _identities, shop, [str(inputs.model), *seen.model_files])
+    if files[0].sha256 != before:
+        raise refuse("BAD_FILE", f"{untrusted(inputs.model.name)} was changed while it was read. Call again.")
+    return Looked(inputs, seen, files, loosened_by)
+
+
+async def ask_about_descent(
+    evaluation: Evaluation, ctx: Ctx, looked: Annotated[Looked, Resolve(look)]
+) -> Leave | Elicit[Leave] | None:
+    """The question to a person before a variant is opened as an original; of anything else nobody is asked."""
+    seen, inputs = looked.seen, looked.inputs
+    codes = [code for code in (inputs.adapter, inputs.user_code) if code is not None]
+    prepared = evaluation.model_copy(update={"preprocessing": seen.preprocessing})
+    asked = yardstick(prepared, seen.evaluation.digest, codes)
+    return await ask_leave(ctx, looked.files[0], seen.weights, asked)
+
+
 async def open_session(
     model_path: str,
     target_device: Device,
     evaluation: Evaluation,
     ctx: Ctx,
-    consent: Annotated[ElicitationResult[Loosening], Resolve(ask_about_loosening)],
+    looked: Annotated[Looked, Resolve(look)],
+    leave: Annotated[ElicitationResult[Leave], Resolve(ask_about_descent)],
     calibration_path: str | None = None,
     accuracy_tolerance: Tolerance = 0.02,
     tolerance_kind: Literal["relative", "absolute"] = "relative",
@@ -184,15 +247,9 @@ async def open_session(
 ) -> Annotated[CallToolResult, OpenReply]:
     """Open an optimization session on a trained model; start here. Checks the files and loads the model once. Next:
     profile_model. Keep session_id: every other tool needs it. calibration_path is needed for INT8."""
-    shop = shop_of(ctx)
-    looser = loosening(shop.settings, accuracy_tolerance, tolerance_kind, evidence)
-    loosened_by = _consent(ctx, consent) if looser else None
-    inputs = check_inputs(shop.settings, model_path, evaluation, calibration_path)
-    seen = await _inspect(shop, inputs, evaluation)
-    files = await in_thread(shop, _identities, shop, [str(inputs.model), *seen.model_files])
-    await in_thread(shop, refuse_derived, shop, files[0], seen.weights)
+    shop, inputs, seen, files = shop_of(ctx), looked.inputs, looked.seen, looked.files
     name = model_name or _safe_name(inputs.model)
-    calibration, code = seen.calibration, inputs.user_code
+    calibration, code, adapter = seen.calibration, inputs.user_code, inputs.adapter
     opened = SessionOpened(
         session_id=f"s_{secrets.token_hex(16)}",
         owner=owner_of(ctx),
@@ -207,6 +264,7 @@ async def open_session(
                 "dataset_path": str(inputs.dataset),
                 "preprocessing": seen.preprocessing,
                 "metric_code": f"{code.path}:{code.function}" if code else None,
+                "adapter": f"{adapter.path}:{adapter.function}" if adapter else None,
             }
         ),
         evaluation_digest=await in_thread(shop, shop.fingerprints.path, inputs.dataset),
@@ -222,10 +280,13 @@ async def open_session(
         evidence=evidence,
         latency_target_ms=latency_target_ms,
         preflight=[],
-        loosened_by=loosened_by,
+        loosened_by=looked.loosened_by,
         decisions=shop.settings.policy.decisions,
         user_code=code,
+        adapter=adapter,
     )
+    origin = await in_thread(shop, allowed_by, shop, files[0], seen.weights, leave, client_name(ctx))
+    opened = opened.model_copy(update={"derived_from": origin})
     opened = opened.model_copy(update={"preflight": preflight(shop, opened, seen)})
     shop.record(opened.session_id, START, opened)
     session, _ = shop.load(opened.session_id)
@@ -260,6 +321,7 @@ async def _inspect(shop: Workshop, inputs: Inputs, evaluation: Evaluation) -> In
 
     Raises:
         Refused: BAD_FILE and its like.
+        JobBroke: the worker ran out of memory or time, or crashed.
     """
     name = f"i-{secrets.token_hex(8)}"
     folder = shop.settings.workspace / "inspections" / name
@@ -270,8 +332,10 @@ async def _inspect(shop: Workshop, inputs: Inputs, evaluation: Evaluation) -> In
         roots=[str(root.resolve()) for root in shop.settings.readable],
         load_seconds=LOAD_SECONDS,
         user_code=inputs.user_code,
+        adapter=inputs.adapter,
     )
-    spec = JobSpec(job_id=name, task=task, memory_mb=shop.settings.job_memory_mb, timeout_s=600)
+    limit, hidden = shop.settings.job_memory_mb, shop.settings.secrets
+    spec = JobSpec(job_id=name, task=task, memory_mb=limit, timeout_s=600, hidden=hidden)
     try:
         while (view := shop.executor.poll(folder)).state != "over":
             if view.state != "running":  # not begun, or its supervisor was killed
@@ -287,6 +351,8 @@ async def _inspect(shop: Workshop, inputs: Inputs, evaluation: Evaluation) -> In
         await in_thread(shop, shutil.rmtree, folder, True)
     if isinstance(outcome, Failed):
         problem = outcome.problem
+        if outcome.end is None or outcome.end.code is not None:  # the supervisor's words, not the worker's on the files
+            raise JobBroke(f"{problem.code}: {problem.message}", playbook(problem.code), outcome.log_tail)
         code: Any = problem.code if problem.code in REFUSALS_FROM_WORK else "BAD_FILE"
         raise Refused(
             Refusal(code=code, guardrail=GUARDRAILS[code], message=problem.message[:1500], missing=problem.missing[:10])
@@ -294,6 +360,14 @@ async def _inspect(shop: Workshop, inputs: Inputs, evaluation: Evaluation) -> In
     if not isinstance(outcome.result, Inspected):
         raise TypeError(f"an inspection answered {outcome.result.kind}")
     return outcome.result
+
+
+def _digest(shop: Workshop, model: Path) -> str | None:
+    """None where it cannot be read: the worker says why in more words."""
+    try:
+        return shop.fingerprints.file(model)
+    except OSError:
+        return None
 
 
 def _identities(shop: Workshop, paths: list[str]) -> list[FileIdentity]:
@@ -311,6 +385,14 @@ def _short(model: Any) -> Any:
     return model.model_copy(update={"operators": common, "inputs": model.inputs[:8], "outputs": model.outputs[:8]})
 
 
+def _descent(opened: SessionOpened) -> str:
+    origin = opened.derived_from
+    if origin is None:
+        return "no variant that was made here"
+    name, accuracy = untrusted(Path(origin.file.path).name), origin.accuracy
+    return f"a variant of {name}, by leave of {origin.allowed_by}: the tolerance refers to {name}'s {accuracy:.4f}"
+
+
 def preflight(shop: Workshop, opened: SessionOpened, seen: Inspected) -> list[PreflightItem]:
     """The seeds' checklist, and whether the sandbox holds."""
     data, load = opened.data, seen.model.load_seconds
@@ -322,16 +404,19 @@ def preflight(shop: Workshop, opened: SessionOpened, seen: Inspected) -> list[Pr
     target = opened.latency_target_ms
     calibration = opened.calibration
     abi = capabilities()["landlock"]
+    origin = opened.derived_from
+    by_user = "; ".join(str(code) for code in opened.user_codes)
 
     def item(text: str, ok: bool, detail: str, required: bool = True) -> PreflightItem:
         return PreflightItem(item=text, ok=ok, required=required, detail=detail)
 
     return [
         item("Source model file exists and is loadable", True, f"{opened.files[0].path} ({size / 2**20:.2f} MB), {loaded}"),
+        item("Model is an original", origin is None, _descent(opened), False),
         item("Model framework identified", True, f"{seen.model.framework}, {seen.model.format}, opset {seen.model.opset}"),
         item("Target device identified", True, f"{opened.target_device}: {DEVICES[opened.target_device].runs}; {shop.stamp(opened.target_device).label}"),
         item("Test dataset available", True, f"{data.samples} samples, {data.classes or 'no'} classes"),
-        item("Accuracy metric defined", True, f"{opened.evaluation.metric}{f', by user code: {opened.user_code}' if opened.user_code else ''}"),
+        item("Accuracy metric defined", True, f"{opened.evaluation.metric}{f', by user code: {by_user}' if by_user else ''}"),
         item("Accuracy tolerance defined", True, f"{tolerance_text(opened.accuracy_tolerance, opened.tolerance_kind)}, {opened.evidence}"),
         item("Latency target defined", target is not None, f"{target} ms" if target else "none given", False),
         item("Calibration dataset available", calibration is not None, f"{calibration.samples} samples" if calibration else "none: INT8 with calibration will be refused", False),

@@ -42,12 +42,14 @@ async def optimize_model(
 
     def task(session: Session, _job_id: str) -> Task:
         opened = session.opened
+        calibrated = step.technique in NEEDS_CALIBRATION
         return Optimize(
             parent_path=session.path_of(base),
             step=step,
             file_stem=file_stem(session, base, step),
             evaluation=opened.evaluation,
-            calibration_path=opened.calibration_path if step.technique in NEEDS_CALIBRATION else None,
+            calibration_path=opened.calibration_path if calibrated else None,
+            calibration_digest=opened.calibration.digest if calibrated and opened.calibration else None,
         )
 
     request = Request(

@@ -61,11 +61,12 @@ async def get_state(session_id: SessionId, ctx: Ctx) -> Annotated[CallToolResult
     recent = variants[1:][-LISTED_VARIANTS:]
     shown = [v for v in variants if v in recent or v.variant_id in (BASELINE, session.best)]
     left_out = len(variants) - len(shown)
-    message = (
-        f"{left_out} earlier variants are left out: edgeopt://sessions/{session_id}/events has all."
-        if left_out
-        else None
-    )
+    notes = [
+        f"The speed of {v} is that of{record.repeats[1:]}." for v, record in session.variants.items() if record.repeats
+    ][-LISTED_VARIANTS:]
+    if left_out:
+        notes.append(f"{left_out} earlier variants are left out: edgeopt://sessions/{session_id}/events has all.")
+    message = " ".join(notes) or None
     history = [history_line(r) for r in session.history[-RECENT:]]
     reply = StateReply(
         state=state_block(session), message=message, variants=shown, completion=criteria, history=history

@@ -40,6 +40,7 @@ async def profile_model(
             stamp=shop.stamp(opened.target_device),
             measurement_id=f"m-{job_id}-baseline",
             user_code=opened.user_code,
+            adapter=opened.adapter,
         )
 
     request = Request("profile_model", identity=identity("profile_model", arguments), arguments=arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..contract.measures import Artifact
+from ..contract.measures import Artifact, Ceiling, Validation
 from ..contract.text import untrusted
 from ..engine import jobs
 from ..engine.executor.base import Done, Failed, NotStarted
@@ -29,6 +29,7 @@ from .lineage import register
 from .workshop import Workshop
 
 SKETCH_AT_MOST = 512
+CEILINGS_AT_MOST = 5
 
 
 def reconcile(shop: Workshop, session_id: str, *, reading: bool = False) -> Session:
@@ -105,6 +106,7 @@ def _ends(shop: Workshop, session: Session, job: JobStarted, done: Done) -> list
                     bottleneck=untrusted(answer.bottleneck, 300),
                     request=job.request,
                     samples=answer.samples[:SKETCH_AT_MOST],
+                    ceilings=[_clean(ceiling) for ceiling in answer.ceilings[:CEILINGS_AT_MOST]],
                 )
             ]
         case jobs.Optimize(), jobs.Optimized():
@@ -129,12 +131,15 @@ def _ends(shop: Workshop, session: Session, job: JobStarted, done: Done) -> list
                 update={
                     "baseline": answer.comparison.baseline.model_copy(update={**stamp, "measurement_id": first}),
                     "variant": answer.comparison.variant.model_copy(update={**stamp, "measurement_id": second}),
+                    "why_not_faster": untrusted(answer.comparison.why_not_faster or "", 1200) or None,
                 }
             )
             return [VariantBenchmarked(job_id=job.job_id, variant_id=job.variant_id or "", comparison=comparison)]
         case jobs.Validate(), jobs.Validated():
             variant_id = job.variant_id or ""
-            judged = answer.validation.model_copy(update=_by_user_code(session))
+            judged = answer.validation.model_copy(
+                update=_by_user_code(session) | _by_origin(session, answer.validation)
+            )
             if variant_id in session.variants:
                 judged = with_history(shop, session, session.variants[variant_id].artifact.sha256, judged)
                 options = alternatives(session.variants[variant_id].artifact, judged)
@@ -148,24 +153,49 @@ def _ends(shop: Workshop, session: Session, job: JobStarted, done: Done) -> list
                 )
             ]
         case jobs.BuildPackage(), jobs.Packaged():
-            return _packaged(session, job, answer, files)
+            return _packaged(shop, session, job, task, answer, files)
     message = f"The worker answered {answer.kind!r} to a {task.kind!r} job. Please report this."
     return [JobFailed(job_id=job.job_id, code="BAD_ANSWER", message=message)]
 
 
+def _clean(ceiling: Ceiling) -> Ceiling:
+    """Operators are named by the model's author."""
+    return ceiling.model_copy(
+        update={
+            "technique": untrusted(ceiling.technique, 40),
+            "operators": [untrusted(operator, 40) for operator in ceiling.operators[:5]],
+            "warning": untrusted(ceiling.warning or "", 200) or None,
+        }
+    )
+
+
+def _by_origin(session: Session, judged: Validation) -> dict[str, str]:
+    """What a verdict refers to where the session's model is itself a variant."""
+    origin = session.opened.derived_from
+    if origin is None:
+        return {}
+    first = untrusted(Path(origin.file.path).name)
+    return {
+        "method": f"{judged.method}; against {first}, the first original, of which this session's model is a variant"
+    }
+
+
 def _by_user_code(session: Session) -> dict[str, str | None]:
     """Whose code had a hand in a value: the server's to say, since that code ran in the worker."""
-    code = session.opened.user_code
-    return {"user_code": str(code) if code else None}
+    had_a_hand = session.opened.user_codes
+    return {"user_code": "; ".join(map(str, had_a_hand)) or None}
 
 
-def _packaged(session: Session, job: JobStarted, answer: jobs.Packaged, files: Path) -> list[Event]:
+def _packaged(
+    shop: Workshop, session: Session, job: JobStarted, task: jobs.BuildPackage, answer: jobs.Packaged, files: Path
+) -> list[Event]:
     if not answer.verified:
         message = f"The package did not verify: {untrusted(answer.verification, 1000)}. Nothing was delivered."
         return [JobFailed(job_id=job.job_id, code="PACKAGE_NOT_VERIFIED", message=message)]
     variant_id = job.variant_id or ""
     record = session.variants[variant_id]
-    package = deliver(files / "package", Path(job.arguments["output"]), answer, record.artifact)
+    place, key = Path(job.arguments["output"]), shop.settings.signing_key
+    package = deliver(files / "package", place, answer, record.artifact, task.metadata, key)
     kept: list[Event] = []
     if record.decision is None:
         kept = [

@@ -9,12 +9,13 @@ from mcp.types import CallToolResult
 
 from ..contract.measures import Measurement
 from ..contract.refusals import NextCall, Refusal
+from ..contract.text import untrusted
 from ..state.block import state_block
 from ..state.events import ReportRendered
 from ..state.session import BASELINE, Session, VariantRecord
 from ..state.store import Conflict
 from .answers import ReportReply, result
-from .log import MB, table
+from .log import MB, memory_text, table
 from .road import Ctx, enter, in_thread, note_refusal, shop_of
 from .types import SessionId
 from .workshop import Workshop
@@ -78,7 +79,7 @@ def _row(record: VariantRecord) -> list[str]:
     size = f"{made.size_bytes / MB:.2f}"
     latency = f"{c.variant.latency_ms.mean:.3f}" if c else "not measured"
     accuracy = f"{v.optimized:.4f}" if v else "not measured"
-    speedup = f"{c.speedup.value:.2f}x ({c.speedup.verdict})" if c else "-"
+    speedup = f"{c.speedup.value:.2f}x ({c.speedup.verdict}{record.repeats})" if c else "-"
     drop = f"{change(-v.relative_drop)} ({v.status})" if v else "-"
     return [_title(record), made.format.upper(), made.precision.upper(), size, latency, accuracy, speedup, drop]
 
@@ -103,10 +104,22 @@ def tradeoff(session: Session) -> str:
             "",
             f"{where}: {baseline.device if baseline else ''}. Each speedup is from its own run, both models in alternation; "
             f"Acc. Delta is relative to the baseline's {opened.evaluation.metric} on {opened.data.samples} samples.",
+            *_of_a_variant(session),
             "",
             f"**Recommendation**: {recommendation(session)}",
         ]
     )
+
+
+def _of_a_variant(session: Session) -> list[str]:
+    origin = session.opened.derived_from
+    if origin is None:
+        return []
+    first = untrusted(Path(origin.file.path).name)
+    return [
+        f"The baseline is itself a variant of {first}, opened by leave of {origin.allowed_by}: every Acc. Delta and verdict is "
+        f"against {first}'s {session.opened.evaluation.metric} of {origin.accuracy:.4f}."
+    ]
 
 
 def _baseline_row(session: Session, baseline: Measurement) -> list[str]:
@@ -127,7 +140,7 @@ def recommendation(session: Session) -> str:
     low, high = c.speedup.ci95
     loss = f"{max(0.0, v.relative_drop):.2%} accuracy loss ({v.status}; {v.method})"
     person = f" Kept by {d.decided_by}." if d and d.by_person else ""
-    pace = f"provides {c.speedup.value:.2f}x speedup (95 % interval {low:.2f} to {high:.2f})"
+    pace = f"provides {c.speedup.value:.2f}x speedup (95 % interval {low:.2f} to {high:.2f}{record.repeats})"
     if c.speedup.verdict != "faster":
         pace = f"is not faster (speedup {c.speedup.value:.2f}, {c.speedup.verdict}) but {c.compression:.2f}x smaller"
     return f"{best} {pace} with {loss}, {c.variant.label}.{person}"
@@ -177,7 +190,7 @@ def _comparison_table(session: Session) -> str:
         ["File Size", f"{b.file_size_bytes / MB:.2f} MB", f"{o.file_size_bytes / MB:.2f} MB", f"{c.compression:.2f}x compression"],
         ["Latency (mean)", f"{b.latency_ms.mean:.3f} ms", f"{o.latency_ms.mean:.3f} ms", f"{gain:.2f}x, {c.speedup.verdict}"],
         ["Latency (P95)", f"{b.latency_ms.p95:.3f} ms", f"{o.latency_ms.p95:.3f} ms", f"{b.latency_ms.p95 / o.latency_ms.p95:.2f}x"],
-        ["Memory (peak)", f"{b.peak_memory_mb:.1f} MB", f"{o.peak_memory_mb:.1f} MB", f"{c.memory_ratio:.2f}x smaller"],
+        ["Memory (peak)", memory_text(b), memory_text(o), f"{c.memory_ratio:.2f}x smaller"],
         [f"Accuracy ({v.metric})", f"{v.baseline:.4f}", f"{v.optimized:.4f}", f"{-v.delta:+.4f} ({v.status})"],
         ["Throughput", f"{b.throughput_per_s:.1f}/s", f"{o.throughput_per_s:.1f}/s", f"{o.throughput_per_s / b.throughput_per_s:.2f}x"],
     ]  # fmt: skip
@@ -206,7 +219,7 @@ def _verdict(session: Session) -> str:
     person = f" Accepted by {record.decision.decided_by}." if record.decision and record.decision.by_person else ""
     return (
         f"{v.status}: the relative accuracy drop of {v.relative_drop:+.2%} is {inside} the {v.tolerance} tolerance "
-        f"({v.method}).{person} Speedup: {c.speedup.value:.2f}x ({c.speedup.verdict}). Compression: {c.compression:.2f}x."
+        f"({v.method}).{person} Speedup: {c.speedup.value:.2f}x ({c.speedup.verdict}{record.repeats}). Compression: {c.compression:.2f}x."
     )
 
 

@@ -18,7 +18,7 @@ from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 
 from ..contract.refusals import NextCall, Refusal
-from ..engine.jobs import JobSpec, Task
+from ..engine.jobs import JobSpec, Pinned, PinnedFile, Task
 from ..state.block import state_block
 from ..state.events import (
     BaselineMeasured,
@@ -60,6 +60,8 @@ REFUSALS_FROM_WORK = frozenset(
         "BAD_FILE",
         "PATH_NOT_ALLOWED",
         "UNTRUSTED_CODE",
+        "ORIGINAL_PROTECTED",
+        "VARIANT_CHANGED",
         "BASELINE_IMPLAUSIBLE",
         "SAME_DATASET",
         "CALIBRATION_REQUIRED",
@@ -157,9 +159,13 @@ def _start(shop: Workshop, session_id: str, plan: Plan, owner: str, known: dict[
         if plan.recorded(session):
             return None
         job_id = f"j{len(session.jobs) + 1}-{secrets.token_hex(3)}"
+        task = plan.task(session, job_id)
         spec = JobSpec(
             job_id=job_id,
-            task=plan.task(session, job_id),
+            task=task,
+            pinned=_pinned(session, task),
+            hidden=shop.settings.secrets,
+            roots=[str(root.resolve()) for root in shop.settings.readable],
             memory_mb=shop.settings.job_memory_mb,
             timeout_s=shop.settings.job_minutes * 60,
         )
@@ -177,6 +183,19 @@ def _start(shop: Workshop, session_id: str, plan: Plan, owner: str, known: dict[
             continue
         shop.executor.submit(shop.job_folder(session_id, job_id), spec)
         return job_id
+
+
+def _pinned(session: Session, task: Task) -> list[Pinned]:
+    """The recorded files that a task names: whoever exchanges one while the worker reads gains nothing by it."""
+
+    def pin(code: Any, *files: Any) -> Pinned:
+        return Pinned(code=code, files=[PinnedFile(path=f.path, sha256=f.sha256) for f in files])
+
+    known = [pin("ORIGINAL_PROTECTED", *session.opened.files)]
+    known += [pin("VARIANT_CHANGED", record.artifact) for record in session.variants.values()]
+    known += [pin("BAD_FILE", session.first_outcomes)] if session.first_outcomes else []
+    named = {value for _, value in task if isinstance(value, str)}
+    return [pinned for pinned in known if pinned.files[0].path in named]
 
 
 def _concerned(session: Session, request: Request) -> str | None:
@@ -259,7 +278,7 @@ def _reply(session: Session, job: JobStarted, event: Event) -> Reply:
     envelope: dict[str, Any] = {"state": state_block(session), "job_id": job.job_id}
     match event:
         case BaselineMeasured():
-            return ProfileReply(**envelope, baseline=event.baseline)
+            return ProfileReply(**envelope, baseline=event.baseline, ceilings=event.ceilings)
         case VariantCreated():
             made = next(v for v in session.all_variants() if v.variant_id == event.artifact.variant_id)
             return VariantReply(**envelope, variant=made)

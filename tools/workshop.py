@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
+import sqlite3
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,13 +14,16 @@ from typing import Any, Literal
 import anyio
 
 from ..contract.measures import Stamp
+from ..contract.signing import SigningKey
 from ..engine.executor.base import Executor
 from ..state.events import CallRefused, Event
 from ..state.session import Session, fold
 from ..state.store import START, Conflict, Store, Tip
+from ..state.witness import Witness
 from .answers import Refused, refuse
 from .fingerprints import Fingerprints
 
+log = logging.getLogger(__name__)
 SESSION_ID = re.compile(r"s_[0-9a-f]{32}")
 
 
@@ -35,7 +40,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Settings:
-    """How this server was started."""
+    """How this server was started. `witness`: the file that remembers how long signed histories were."""
 
     workspace: Path
     allow_roots: tuple[Path, ...] = ()
@@ -47,6 +52,15 @@ class Settings:
     job_memory_mb: int = 4096
     job_minutes: float = 120
     max_wait_s: float = 50
+    signing_key: SigningKey | None = None
+    witness: Path | None = None
+    key_file: Path | None = None
+
+    @property
+    def secrets(self) -> list[str]:
+        """The files that no worker may read: who has them can forge signatures, or a person's answers."""
+        files = (self.key_file, self.workspace / "question.key")
+        return [str(file) for file in files if file is not None]
 
     @property
     def readable(self) -> tuple[Path, ...]:
@@ -57,6 +71,23 @@ class Settings:
     def writable(self) -> tuple[Path, ...]:
         """The folders below which packages may be written."""
         return (*self.output_roots, self.workspace)
+
+
+def open_store(settings: Settings) -> Store:
+    """The store of the workspace.
+
+    Raises:
+        StoreUnusable.
+    """
+    witness = None
+    if settings.signing_key and settings.witness:
+        try:
+            witness = Witness(settings.witness, settings.workspace)
+        except (sqlite3.Error, OSError) as error:
+            log.warning(
+                "%s cannot be written (%s): deleted ends of histories will not be noticed", settings.witness, error
+            )
+    return Store(settings.workspace, settings.signing_key, witness)
 
 
 @dataclass

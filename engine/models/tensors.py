@@ -90,9 +90,14 @@ def external_tensors(model: ModelProto) -> Iterator[TensorProto]:
     return (tensor for tensor in tensors(model) if tensor.data_location == TensorProto.EXTERNAL)
 
 
+def location(tensor: TensorProto) -> str:
+    """Where an external tensor says that its data lie, seen from the model's folder."""
+    return _entries(tensor).get("location", "")
+
+
 def external_file(tensor: TensorProto, folder: Path) -> Path:
     """The file that an external tensor names, resolved through links; it may be missing, or anywhere."""
-    return (folder / _entries(tensor).get("location", "")).resolve()
+    return (folder / location(tensor)).resolve()
 
 
 def external_span(tensor: TensorProto, folder: Path) -> tuple[Path, int, int]:

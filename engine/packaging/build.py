@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
-from ...contract.evaluation import Preprocessing
+from ...contract.evaluation import Evaluation, Preprocessing
 from ...contract.measures import FileDigest
 from ..bench import Bench
 from ..data.dataset import Dataset, open_evaluation
-from ..digests import file_digest
+from ..digests import SUMS, file_digest, sums
 from ..jobs import BuildPackage, Packaged
 from ..measure.accuracy import batch_size
 from ..models import onnx_file
@@ -25,7 +25,7 @@ from ..runtimes import open_runner
 from ..runtimes.base import Runner
 from ..samples import batches, evenly, whole_batches
 from .readme import render
-from .verify import INFER, SUMS, broken, infer_code, repeat_recorded
+from .verify import INFER, broken, infer_code, repeat_recorded
 
 SCHEMA_VERSION = 1
 ORDER = ["color", "resize", "center_crop", "scale", "mean", "std", "layout", "dtype"]
@@ -46,11 +46,11 @@ def run(task: BuildPackage, bench: Bench) -> Packaged:
     model = onnx_file.read(source)
     _copy_model(model, source, folder, task.file_name)
     runner = open_runner(folder / task.file_name)
-    evaluation = open_evaluation(task.evaluation, runner.inputs)
+    evaluation = open_evaluation(task.evaluation, runner.inputs, bench.roots)
 
     bench.report(0.3, "recording the outputs for a few samples")
     about = _about(task.file_name, runner, evaluation.preprocessing, _TOLERANCE[onnx_file.precision(model)])
-    _write_json(folder / "preprocessing.json", about)
+    _write_json(folder / "preprocessing.json", about | _decoding(task.evaluation, evaluation))
     _record(runner, evaluation, folder / "verification.npz")
     (folder / INFER).write_bytes(infer_code())
     (folder / "requirements.txt").write_text(_requirements(evaluation.preprocessing), encoding="utf-8")
@@ -95,6 +95,22 @@ def _about(model: str, runner: Runner, preprocessing: Preprocessing, tolerance: 
     }
 
 
+def _decoding(evaluation: Evaluation, dataset: Dataset) -> dict[str, Any]:
+    """How a detector's outputs become boxes: infer.py gives the outputs as they are."""
+    if evaluation.decoding is None or dataset.objects is None:
+        return {}
+    return {
+        "decoding": evaluation.decoding.model_dump(mode="json"),
+        "category_ids": evaluation.decoding.category_ids or dataset.objects.categories,
+        "decoding_note": "infer.py gives the model's outputs as they are; the accuracy was measured with them decoded so."
+        " boxes: outputs by name. rows: one output, a row a box: box, objectness where true, one score a class."
+        " grid: one box a cell: objectness o, box x y w h, class scores c; centre = (cell + center(x y)) / cells, size ="
+        " sigmoid(w h), as shares of the input; score = o^p * c^(1 - p), p = objectness_power. Then: boxes of at least"
+        " score_threshold, non-maximum suppression within each class at nms_iou, the best max_detections; pixels of the"
+        " model's input, which preprocessing made of the image. category_ids: the category of each class number.",
+    }
+
+
 def _record(runner: Runner, evaluation: Dataset, path: Path) -> None:
     """Raw samples and the outputs for them: `input.BATCH.SAMPLE.INPUT`, `output.BATCH.OUTPUT` and their `shape`."""
     size = batch_size(runner.inputs)
@@ -122,8 +138,7 @@ def _seal(folder: Path, metadata: dict[str, Any], verification: str) -> list[Fil
     files = [entry.model_dump() for entry in _digests(folder)]
     known = {"verification": {"verified": True, "sentence": verification}, "files": files}
     _write_json(folder / "metadata.json", {"schema_version": SCHEMA_VERSION} | metadata | known)
-    sums = "".join(f"{entry.sha256}  {entry.name}\n" for entry in _digests(folder))
-    (folder / SUMS).write_text(sums, encoding="utf-8")
+    (folder / SUMS).write_text(sums(_digests(folder)), encoding="utf-8")
     return _digests(folder)
 
 

@@ -10,25 +10,28 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from ...contract.signing import NoKey, public_key
 from ...contract.text import untrusted
 from ..bench import Bench
-from ..digests import file_digest
+from ..digests import SIGNATURE, SIGNER, SUMS, file_digest
 from ..jobs import Verified, VerifyPackage
 from . import infer_onnxruntime
 
-SUMS = "SHA256SUMS"
 INFER = "infer.py"
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
 def run(task: VerifyPackage, bench: Bench) -> Verified:
-    """Checks every file against SHA256SUMS, then repeats the recorded inferences in a fresh process.
+    """Checks every file against SHA256SUMS and its signature, then repeats the recorded inferences in a fresh process.
 
     Only edgeopt's own infer.py is run: a package is a stranger's folder.
     """
     folder = Path(task.path)
     if flaw := broken(folder):
         return Verified(verified=False, verification=flaw)
+    signed, whose = signature(folder, task.public_key)
+    if not signed:
+        return Verified(verified=False, verification=whose)
     if (folder / INFER).read_bytes() != infer_code():
         return Verified(
             verified=False,
@@ -37,7 +40,29 @@ def run(task: VerifyPackage, bench: Bench) -> Verified:
         )
     bench.report(0.5, "repeating the recorded inferences")
     verified, said = repeat_recorded(folder)
-    return Verified(verified=verified, verification=said)
+    return Verified(verified=verified, verification=f"{said}; {whose}")
+
+
+def signature(folder: Path, wanted: str | None) -> tuple[bool, str]:
+    """Whether the signature of a package that is whole holds (or there is none and none is `wanted`, a public key in
+    PEM), and in words whose it is."""
+    present = [name for name in (SIGNATURE, SIGNER) if (folder / name).exists()]
+    if not present:
+        return wanted is None, "it is not signed"
+    if len(present) == 1:
+        return False, f"the signature is not whole: there is only {present[0]}"
+    try:
+        key = public_key((folder / SIGNER).read_bytes())
+    except NoKey as error:
+        return False, f"the signature is WRONG: {SIGNER} is no key ({error})"
+    if not key.verifies((folder / SUMS).read_bytes(), (folder / SIGNATURE).read_bytes()):
+        return False, f"the signature is WRONG: key {key.id} did not sign this {SUMS}"
+    if wanted is None:
+        return True, f"signed with key {key.id} (whose key that is, only `--key FILE` can tell)"
+    asked = public_key(wanted.encode())
+    if asked.pem() != key.pem():
+        return False, f"it is signed with key {key.id}, and not with {asked.id}"
+    return True, f"signed with key {key.id}, the one that was asked for"
 
 
 def infer_code() -> bytes:
@@ -63,7 +88,7 @@ def broken(folder: Path) -> str | None:
         listed[match[2]] = match[1]
     if missing := sorted(set(listed) - present):
         return f"files of the package are missing: {_shown(missing)}"
-    if extra := sorted(present - set(listed) - {SUMS}):
+    if extra := sorted(present - set(listed) - {SUMS, SIGNATURE, SIGNER}):
         return f"the package holds files that {SUMS} does not list: {_shown(extra)}"
     changed = [name for name, sha256 in sorted(listed.items()) if file_digest(folder / name).sha256 != sha256]
     return f"files were changed since the package was made: {_shown(changed)}" if changed else None

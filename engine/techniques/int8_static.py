@@ -22,7 +22,7 @@ from ..models import onnx_file
 from ..problems import JobProblem
 from ..samples import batches
 from .base import Made, refuse_unless_float32, write
-from .preparing import prepare, surviving_names
+from .preparing import PER_CHANNEL, prepare, raised, surviving_names
 
 # Of the choice of calibration samples: fixed, so that the same step makes the same file.
 _SEED = 0
@@ -34,7 +34,7 @@ def run(parent: Path, step: Int8Static, out: Path, calibration: Dataset | None, 
     model = onnx_file.load(parent)
     refuse_unless_float32(onnx_file.precision(model), "int8_static")
     names = _known(step.keep_float, model)
-    prepared = prepare(model, bench.tmp)
+    prepared = prepare(raised(model, PER_CHANNEL) if step.per_channel else model, bench.tmp)
     survivors = {name: surviving_names(name, model, prepared) for name in names}
     chosen = spread(len(calibration), step.calibration_samples)
     source, quantized = bench.tmp / "prepared.onnx", bench.tmp / "quantized.onnx"

@@ -5,10 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto, NodeProto, version_converter
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from ...contract.text import untrusted
 from ..models import onnx_file
+from ..problems import JobProblem
+
+# The first opset in which quantized weights may have one scale a channel.
+PER_CHANNEL = 13
 
 
 def prepare(model: ModelProto, scratch: Path) -> ModelProto:
@@ -20,6 +25,21 @@ def prepare(model: ModelProto, scratch: Path) -> ModelProto:
     for index, node in enumerate(prepared.graph.node):
         node.name = node.name or f"{node.op_type}_{index}"
     return prepared
+
+
+def raised(model: ModelProto, opset: int) -> ModelProto:
+    """The model at this opset at least. JobProblem UNAVAILABLE where it cannot be converted."""
+    if (onnx_file.opset(model) or 0) >= opset:
+        return model
+    try:
+        return version_converter.convert_version(model, opset)
+    except (RuntimeError, ValueError) as error:
+        reason = untrusted(str(error), 200)
+        raise JobProblem(
+            "UNAVAILABLE",
+            f"one scale a channel takes opset {opset}, the model has {onnx_file.opset(model)}, and it does not convert"
+            f" ({reason}): export it again with a newer opset, or use per_channel=false",
+        ) from error
 
 
 def surviving_names(name: str, parent: ModelProto, prepared: ModelProto) -> list[str]:
