@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..contract.steps import NEEDS_CALIBRATION, Step
+from ..contract.steps import NEEDS_CALIBRATION, PRECISIONS, Int8Static, Step
 from ..contract.text import untrusted
 from .bench import Bench
+from .calibration.audit import require_fit
 from .data.dataset import Dataset, open_dataset, open_evaluation
 from .digests import file_digest
+from .explaining.kinds import runs_as
+from .explaining.operators import Workload, profile
 from .jobs import Optimize, Optimized
 from .models import onnx_file
 from .models.identity import graph_digest, weights_digest
@@ -31,20 +34,32 @@ def run(task: Optimize, bench: Bench) -> Optimized:
     """Writes the variant to the job's files and accepts it only if it loads and answers on real samples.
 
     Raises JobProblem: whatever the technique refuses (UNAVAILABLE, INVALID_ARGUMENT), CALIBRATION_REQUIRED,
-    NOT_LOADABLE, BAD_OUTPUTS.
+    CALIBRATION_UNFIT, NOT_LOADABLE, BAD_OUTPUTS.
     """
     parent, out = Path(task.parent_path), bench.files / f"{task.file_stem}.onnx"
     before = onnx_file.load(parent)
     inputs = onnx_file.inputs(before)
-    evaluation = open_evaluation(task.evaluation, inputs)
-    calibration = None
+    evaluation = open_evaluation(task.evaluation, inputs, bench.roots)
+    calibration, audited = None, []
     if task.step.technique in NEEDS_CALIBRATION:
         if task.calibration_path is None:
             raise JobProblem(
                 "CALIBRATION_REQUIRED",
                 f"{task.step.technique} needs a calibration set: open a session with calibration_path",
             )
-        calibration = open_dataset(task.calibration_path, evaluation.preprocessing, inputs, labelled=False)
+        calibration = open_dataset(
+            task.calibration_path, evaluation.preprocessing, inputs, labelled=False, roots=bench.roots
+        )
+        _check_same(calibration, task)
+        audited = require_fit(
+            parent,
+            calibration,
+            evaluation,
+            metric=task.evaluation.metric,
+            used=task.step.calibration_samples if isinstance(task.step, Int8Static) else len(calibration),
+            technique=task.step.technique,
+            bench=bench,
+        )
 
     bench.report(0.05, f"running {task.step.technique}")
     made = _make(task.step, parent, out, calibration, bench)
@@ -52,7 +67,7 @@ def run(task: Optimize, bench: Bench) -> Optimized:
     bench.report(0.9, "running the new model on real samples")
     accept(parent, out, evaluation)
     changed = graph_digest(onnx_file.read(out)) != graph_digest(before)
-    notes = list(made.notes)
+    notes = [*made.notes, *audited, *_not_as_asked(task.step, out, evaluation, bench)]
     if not changed:
         notes.insert(0, "the step changed nothing: the new file computes exactly what its parent does")
     parent_size = sum(file.stat().st_size for file in onnx_file.files(onnx_file.read(parent), parent))
@@ -67,6 +82,27 @@ def run(task: Optimize, bench: Bench) -> Optimized:
         notes=notes,
         weights=weights_digest(onnx_file.load(out)),
     )
+
+
+def _check_same(calibration: Dataset, task: Optimize) -> None:
+    """What a CSV or a COCO JSON names may change while the file stays the same."""
+    if task.calibration_digest is not None and calibration.info.digest != task.calibration_digest:
+        raise JobProblem(
+            "CALIBRATION_UNFIT",
+            f"the calibration set {task.calibration_path} is not the one that the session was opened with: its samples"
+            " have changed since. Put them back, or open a new session",
+        )
+
+
+def _not_as_asked(step: Step, out: Path, samples: Dataset, bench: Bench) -> list[str]:
+    """What the new file really runs as, where that is another precision than the step was to give it."""
+    asked = PRECISIONS.get(step.technique)
+    if asked is None:
+        return []
+    feeds = list(batches(samples, onnx_file.inputs(onnx_file.read(out)), evenly(len(samples), 1)))
+    (operators,) = profile([Workload(out, feeds)], 1, bench.tmp, blocks=1)
+    found = runs_as(asked, operators)
+    return [] if found.runs == asked else [str(found)]
 
 
 def _make(step: Step, parent: Path, out: Path, calibration: Dataset | None, bench: Bench) -> Made:
