@@ -1,0 +1,108 @@
+"""The files that a caller names for a session: whether they may be read, and whether this version opens them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..contract.evaluation import DETECTION, Evaluation, UserCode
+from ..contract.text import untrusted
+from ..engine.models import formats
+from .answers import Refused, refuse
+from .paths import readable, real_path, shown
+from .workshop import Settings
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The files of a session, as real paths that may be read."""
+
+    model: Path
+    dataset: Path
+    calibration: Path | None
+    user_code: UserCode | None = None
+    adapter: UserCode | None = None
+
+
+def check_inputs(settings: Settings, model_path: str, evaluation: Evaluation, calibration_path: str | None) -> Inputs:
+    """The cheap checks, before anybody is asked and before anything is read.
+
+    Raises:
+        Refused: PATH_NOT_ALLOWED, BAD_FILE, UNTRUSTED_CODE, UNAVAILABLE.
+    """
+    model = readable(settings, model_path, "model")
+    dataset = readable(settings, evaluation.dataset_path, "evaluation set")
+    calibration = readable(settings, calibration_path, "calibration set") if calibration_path else None
+    adapter = allowed_code(settings, "adapter", evaluation.adapter) if evaluation.adapter else None
+    code = allowed_code(settings, "metric_code", evaluation.metric_code) if evaluation.metric_code else None
+    _check_format(settings, model)
+    _check_decoding(evaluation)
+    if (evaluation.metric == "custom") != (code is not None):
+        raise refuse(
+            "INVALID_ARGUMENT", "metric='custom' and metric_code='file.py:function' go together; give both or neither."
+        )
+    return Inputs(model, dataset, calibration, code, adapter)
+
+
+def _check_decoding(evaluation: Evaluation) -> None:
+    """A detector's outputs are described once; nothing else is decoded.
+
+    Raises:
+        Refused: INVALID_ARGUMENT.
+    """
+    described = [name for name in ("decoding", "adapter") if getattr(evaluation, name)]
+    if evaluation.metric in DETECTION and len(described) != 1:
+        raise refuse(
+            "INVALID_ARGUMENT",
+            f"The metric {evaluation.metric} compares boxes: how do the model's outputs describe them? Give evaluation."
+            "decoding (kind 'boxes': outputs of boxes and scores; 'rows': one tensor of them, as YOLOs; 'grid': a box a cell) "
+            "or, with the operator's leave, evaluation.adapter; one of the two.",
+            missing=[] if described else ["evaluation.decoding"],
+        )
+    if evaluation.metric not in DETECTION and evaluation.decoding:
+        raise refuse("INVALID_ARGUMENT", f"evaluation.decoding is for map and map50, not for {evaluation.metric}.")
+
+
+def allowed_code(settings: Settings, name: str, given: str) -> UserCode:
+    """`file.py:function` as the operator allowed it: by the content that the file had when the server was started.
+
+    Raises:
+        Refused: UNTRUSTED_CODE, INVALID_ARGUMENT.
+    """
+    path, _, function = given.rpartition(":")
+    file = real_path(path or given, name)
+    if file not in settings.user_code:
+        raise refuse(
+            "UNTRUSTED_CODE",
+            f"{name} names the file {shown(file)}, which the operator has not allowed to run (--allow-user-code FILE).",
+        )
+    if not path or not function.isidentifier():
+        raise refuse("INVALID_ARGUMENT", f"{name} names a function as file.py:function; {untrusted(given)} does not.")
+    code = UserCode(path=str(file), function=function, sha256=settings.user_code[file])
+    if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != code.sha256:
+        raise refuse(
+            "UNTRUSTED_CODE",
+            f"{name} names {shown(file)}, which has changed since the server was started, and the operator allowed what it "
+            "was then. Put it back, or ask the operator to read it and start the server again.",
+        )
+    return code
+
+
+def no_other_code(name: str) -> Refused:
+    return refuse("UNAVAILABLE", f"{name}: of user code only metrics and adapters run in this version.")
+
+
+def _check_format(settings: Settings, model: Path) -> None:
+    sniffed = formats.sniff(model)
+    if sniffed.pickle and not settings.allow_pickle:
+        raise refuse(
+            "UNTRUSTED_CODE",
+            f"{model.name} is a pickle: opening it runs whatever code is in it. Export it to ONNX yourself, or have the "
+            "operator start the server with --allow-pickle.",
+        )
+    if sniffed.format not in ("onnx", "unknown"):
+        raise refuse(
+            "UNAVAILABLE",
+            f"{model.name} is a {sniffed.what}; this version opens ONNX alone. Export the model to ONNX first.",
+        )

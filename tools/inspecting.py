@@ -1,0 +1,119 @@
+"""A first look at a session's files: what a sandboxed worker says of them, and their digests."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import anyio
+from mcp.server.mcpserver import ElicitationResult, Resolve
+
+from ..contract.evaluation import Evaluation
+from ..contract.refusals import Refusal
+from ..contract.text import untrusted
+from ..engine.executor.base import Failed
+from ..engine.jobs import Inspect, Inspected, JobSpec
+from ..state.events import FileIdentity
+from .answers import GUARDRAILS, JobBroke, Refused, refuse
+from .inputs import Inputs, check_inputs
+from .loosening import Loosening, ask_about_loosening, consent_of, how_loose
+from .playbooks import playbook
+from .road import REFUSALS_FROM_WORK, Ctx, in_thread, shop_of
+from .workshop import Workshop
+
+LOAD_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Looked:
+    """The files of a session, what a worker says of them, and who agreed to a looser bar."""
+
+    inputs: Inputs
+    seen: Inspected
+    files: list[FileIdentity]
+    loosened_by: str | None
+
+
+async def look(
+    model_path: str,
+    evaluation: Evaluation,
+    calibration_path: str | None,
+    accuracy_tolerance: float,
+    tolerance_kind: str,
+    evidence: str,
+    ctx: Ctx,
+    consent: Annotated[ElicitationResult[Loosening], Resolve(ask_about_loosening)],
+) -> Looked:
+    """Reads the files, once nobody has anything against the bar."""
+    shop = shop_of(ctx)
+    looser = how_loose(shop.settings, accuracy_tolerance, tolerance_kind, evidence)
+    loosened_by = consent_of(ctx, consent) if looser else None
+    inputs = check_inputs(shop.settings, model_path, evaluation, calibration_path)
+    before = await in_thread(shop, _digest, shop, inputs.model)
+    seen = await _inspect(shop, inputs, evaluation)
+    files = await in_thread(shop, _identities, shop, [str(inputs.model), *seen.model_files])
+    if files[0].sha256 != before:
+        raise refuse("BAD_FILE", f"{untrusted(inputs.model.name)} was changed while it was read. Call again.")
+    return Looked(inputs, seen, files, loosened_by)
+
+
+async def _inspect(shop: Workshop, inputs: Inputs, evaluation: Evaluation) -> Inspected:
+    """What a worker says of the files.
+
+    Raises:
+        Refused: BAD_FILE and its like.
+        JobBroke: the worker ran out of memory or time, or crashed.
+    """
+    name = f"i-{secrets.token_hex(8)}"
+    folder = shop.settings.workspace / "inspections" / name
+    task = Inspect(
+        model_path=str(inputs.model),
+        evaluation=evaluation.model_copy(update={"dataset_path": str(inputs.dataset)}),
+        calibration_path=str(inputs.calibration) if inputs.calibration else None,
+        roots=[str(root.resolve()) for root in shop.settings.readable],
+        load_seconds=LOAD_SECONDS,
+        user_code=inputs.user_code,
+        adapter=inputs.adapter,
+    )
+    limit, hidden = shop.settings.job_memory_mb, shop.settings.secrets
+    spec = JobSpec(job_id=name, task=task, memory_mb=limit, timeout_s=600, hidden=hidden)
+    try:
+        while (view := shop.executor.poll(folder)).state != "over":
+            if view.state != "running":  # not begun, or its supervisor was killed
+                await in_thread(shop, shop.executor.submit, folder, spec)
+            await anyio.sleep(0.02)
+        outcome = await in_thread(shop, shop.executor.collect, folder)
+    except OSError as error:
+        raise refuse(
+            "DISK_SPACE", f"The files could not be inspected ({error}). Free some space, then call again."
+        ) from error
+    finally:
+        shop.executor.cancel(folder)
+        await in_thread(shop, shutil.rmtree, folder, True)
+    if isinstance(outcome, Failed):
+        problem = outcome.problem
+        if outcome.end is None or outcome.end.code is not None:  # the supervisor's words, not the worker's on the files
+            raise JobBroke(f"{problem.code}: {problem.message}", playbook(problem.code), outcome.log_tail)
+        code: Any = problem.code if problem.code in REFUSALS_FROM_WORK else "BAD_FILE"
+        raise Refused(
+            Refusal(code=code, guardrail=GUARDRAILS[code], message=problem.message[:1500], missing=problem.missing[:10])
+        )
+    if not isinstance(outcome.result, Inspected):
+        raise TypeError(f"an inspection answered {outcome.result.kind}")
+    return outcome.result
+
+
+def _digest(shop: Workshop, model: Path) -> str | None:
+    """None where it cannot be read: the worker says why in more words."""
+    try:
+        return shop.fingerprints.file(model)
+    except OSError:
+        return None
+
+
+def _identities(shop: Workshop, paths: list[str]) -> list[FileIdentity]:
+    unique = dict.fromkeys(str(Path(p).resolve()) for p in paths)
+    return [FileIdentity(path=p, sha256=shop.fingerprints.file(Path(p)), bytes=Path(p).stat().st_size) for p in unique]
