@@ -13,7 +13,6 @@ from edgeopt.benchmarks.honesty_accuracy import (
     LOOP_RULES,
     TOLERANCE,
     Greens,
-    Hard,
     Resampled,
     Statuses,
 )
@@ -29,9 +28,6 @@ PROMISED_MS = 2.5
 ONE_THREAD_S, TWO_THREADS_S = 30, 60
 TWO_THREADS_RUNS = 40
 WORSE = 0.022
-# Shown and not judged: an error in few predictions may be missing from the samples altogether, and no test sees it then.
-BEYOND = (Hard(metric="rmse", samples=200, share=0.02), Hard(metric="rmse", samples=1000, share=0.02))
-
 _LABEL = 44
 
 # What a method says of a comparison; None where it took no part in it.
@@ -188,8 +184,7 @@ def _bootstrap(results: Results) -> list[str]:
         share = f"{percent(source.share)} " + (
             "decided differently" if source.metric == "f1_macro" else "predicted worse"
         )
-        judged = " (not judged)" if source in BEYOND else ""
-        label = f"{source.metric}, {source.samples}, {share}{judged}"
+        label = f"{source.metric}, {source.samples}, {share}"
         lines.append(f"  {label:{_LABEL}}{Count(cell.ours, cell.of)!s:30}{Count(cell.point, cell.of)!s}")
     return [*lines, ""]
 
@@ -198,7 +193,7 @@ def goals(results: Results, quick: bool) -> list[Goal]:
     """What the project promises, and whether this run proves it (a quick run: whether it refutes it)."""
     same, two = results.of(1, 0), results.of(2, 0)
     looks = [Count(s.ours["PASS"], sum(s.ours.values())) for s in results.first_looks if s.population.drop == TOLERANCE]
-    spread = [Count(r.ours, r.of) for r in results.resampled if r.source not in BEYOND]
+    spread = [Count(r.ours, r.of) for r in results.resampled]
     loops = [Count(g.passed[LEDGER], g.of) for g in results.loops if g.population.drop == WORSE]
     at_tolerance = f"PASS at a drop of exactly {percent(TOLERANCE)}"
     found = [

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from ...contract.evaluation import CORRECT_OR_WRONG, LOWER_IS_BETTER
+from .metrics import REGRESSION, errors
 from .outcomes import Outcomes
 from .statistics import (
     Interval,
@@ -29,6 +30,8 @@ Status = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
 _MOST_RESAMPLES = 20_000
 _MOST_TRIED = 1000
+# Errors know no bound: a drop that rests on fewer samples than these would be another one with the next large error.
+_FEWEST_EFFECTIVE = 10
 # Draws that must lie beyond a percentile to place it.
 _TAIL = 20
 
@@ -112,6 +115,7 @@ def _by_bootstrap(baseline: Outcomes, variant: Outcomes, bar: Bar) -> Verdict:
     draws = _paired_draws(baseline, variant, resamples, _worst_sample(baseline, variant))
     share = min(margin / abs(value), 1.0)
     fewest = fewest_for_proof(share, bar.alpha) * n / baseline.rests_on() if share > 0 else math.inf
+    fewest = max(fewest, n * _FEWEST_EFFECTIVE / _effective_samples(baseline, variant))
     least, most = _bounds(draws, seen, bar.alpha)
     if n >= fewest and most < margin:
         status: Status = "PASS"
@@ -127,6 +131,17 @@ def _by_bootstrap(baseline: Outcomes, variant: Outcomes, bar: Bar) -> Verdict:
         samples_needed=_bootstrap_needs(seen - margin, float(np.std(draws)), n, fewest, bar.alpha),
         method=f"paired bootstrap, {len(draws)} resamples of {n} samples, one-sided alpha {bar.alpha:.2g}",
     )
+
+
+def _effective_samples(baseline: Outcomes, variant: Outcomes) -> float:
+    """How many samples the difference of two regressions rests on: (sum |d|)^2 / sum d^2 of the differences d in what each
+    sample adds, which is n where all differ alike and 1 where one alone does (Kish's effective sample size). Infinite for
+    metrics in which no single sample can count for much, and where nothing differs."""
+    if baseline.metric not in REGRESSION:
+        return math.inf
+    before, now = (errors(one.metric, one.labels, one.decisions)[baseline.unique] for one in (baseline, variant))
+    differences = np.abs(now - before)
+    return float(np.sum(differences) ** 2 / np.sum(differences**2)) if differences.any() else math.inf
 
 
 def _worst_sample(baseline: Outcomes, variant: Outcomes) -> int | None:

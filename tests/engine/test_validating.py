@@ -347,6 +347,37 @@ def test_a_verdict_agrees_with_its_estimate_and_never_with_both_sides(
         assert verdict.drop > verdict.margin
 
 
+def predicted(labels: np.ndarray, decisions: np.ndarray) -> Outcomes:
+    n = len(labels)
+    return Outcomes(
+        metric="rmse",
+        labels=labels,
+        decisions=decisions,
+        correct=np.zeros(0, np.bool_),
+        lead=np.zeros(0),
+        finite=np.ones(n, np.bool_),
+        unique=np.arange(n),
+        varies=True,
+        chance=3.0,
+    )
+
+
+def test_a_drop_that_rests_on_few_large_errors_is_not_proven_small() -> None:
+    """With the next large error it would be another one; the same loss on all samples alike is proven."""
+    dice = np.random.default_rng(0)
+    labels = dice.standard_normal((1000, 1))
+    before = labels + dice.choice([-1.0, 1.0], (1000, 1))
+    bar = Bar(0.02, "relative", 0.03)
+    everywhere = labels + 1.002 * (before - labels)
+    somewhere = before.copy()
+    somewhere[:4] += 0.5 * (before - labels)[:4]
+    assert judge(predicted(labels, before), predicted(labels, everywhere), bar).status == "PASS"
+    few = judge(predicted(labels, before), predicted(labels, somewhere), bar)
+    assert few.status == "INCONCLUSIVE" and few.samples_needed == pytest.approx(2500, abs=1)
+    assert few.drop < 0.3 * few.margin
+    assert judge(predicted(labels, before), predicted(labels, before), bar).status == "PASS"
+
+
 class Calibration(CalibrationDataReader):
     def __init__(self, feeds: list[dict[str, np.ndarray]]):
         self.feeds = iter(feeds)
