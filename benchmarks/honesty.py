@@ -1,6 +1,6 @@
 """Whether the product's verdicts can be believed, measured on this machine, beside what others do. Prints one table.
 
-    python benchmarks/honesty.py                 about two hours; goes on where it was stopped
+    python benchmarks/honesty.py                 about three hours; goes on where it was stopped
     python benchmarks/honesty.py --part PART     a part of it: verdicts, hostile, or quiet, which needs the machine alone
     python benchmarks/honesty.py --quick         two minutes at most, for CI
     python benchmarks/honesty.py --show          the table of what is in the bank, without measuring
