@@ -310,7 +310,6 @@ def test_signals_of_any_length(tmp_path: Path, length: int):
     assert "ranges" in unfit(world.audit(inputs=honest * 80 + 400))
 
 
-@pytest.mark.skipif(not (DEMO / "digits_test.npz").exists(), reason="the demo's files are not here")
 def test_handwritten_digits_look_alike_and_are_not_taken_for_copies(tmp_path: Path):
     preprocessing = Preprocessing(scale=1 / 255, mean=[0.5], std=[0.5], layout="NCHW")
     with np.load(DEMO / "digits_test.npz") as file:
