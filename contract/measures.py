@@ -258,7 +258,8 @@ class FileDigest(Record):
 
 
 class Artifact(Record):
-    """A variant as it was made: the file never changes afterwards."""
+    """A variant as it was made: the file never changes afterwards. `companions`: what its format keeps in files of their
+    own beside it; they do not change either, and `size_bytes` counts them."""
 
     variant_id: str
     parent_id: str | None
@@ -269,7 +270,14 @@ class Artifact(Record):
     precision: str
     size_bytes: int
     sha256: str
+    companions: list[FileDigest] = []
     notes: list[str] = []
+
+    @property
+    def files(self) -> list[tuple[str, str]]:
+        """Path and sha256 of the file and of its companions."""
+        folder = self.path.rpartition("/")[0]
+        return [(self.path, self.sha256), *((f"{folder}/{file.name}", file.sha256) for file in self.companions)]
 
 
 class Variant(Artifact):
@@ -285,12 +293,28 @@ class Package(Record):
     verification: str
 
 
+class Quantization(Record):
+    """How a model's file holds a tensor of real numbers: as integers of `dtype`, real = (integer - zero_point) * scale."""
+
+    dtype: str
+    scale: float
+    zero_point: int
+
+
 class TensorInfo(Record):
-    """A model's input or output. A dynamic axis is None in `shape`."""
+    """A model's input or output. A dynamic axis is None in `shape`. A quantized one is float32, and says how it is held."""
 
     name: str
     dtype: str
     shape: list[int | None]
+    quantization: Quantization | None = None
+
+
+class Interface(Record):
+    """What a session's original is fed and answers: a variant in another format is fed and read the same way."""
+
+    inputs: list[TensorInfo]
+    outputs: list[TensorInfo]
 
 
 class ModelInfo(Record):

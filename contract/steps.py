@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -117,12 +118,50 @@ Step = Annotated[
     Field(discriminator="technique"),
 ]
 
-# A step that claims to compute the same function passes by parity, on any number of samples.
-EXACT: frozenset[str] = frozenset({"simplify", "graph_optimize"})
-NEEDS_CALIBRATION: frozenset[str] = frozenset({"int8_static"})
-# The precision that a step is to give; the others keep that of their parent.
-PRECISIONS: dict[str, Precision] = {"float16": "fp16", "int8_dynamic": "int8", "int8_static": "int8"}
+# The formats of the parents that a technique takes, and of what it makes; ONNX for those that are not here.
+TAKES: dict[str, frozenset[str]] = {
+    "export_onnx": frozenset({"pytorch", "tensorflow"}),
+    "tflite": frozenset({"pytorch", "tensorflow", "onnx", "tflite"}),
+    "openvino": frozenset({"onnx", "tensorflow", "tflite"}),
+    "tensorrt": frozenset({"onnx"}),
+}
+MAKES: dict[str, str] = {"tflite": "tflite", "openvino": "openvino", "tensorrt": "tensorrt"}
+_EXACT = frozenset({"simplify", "graph_optimize", "export_onnx"})
+_PRECISIONS: dict[str, Precision] = {
+    "float16": "fp16",
+    "fp16": "fp16",
+    "int8_dynamic": "int8",
+    "int8_static": "int8",
+    "qat_int8": "int8",
+    "dynamic": "int8",
+    "int8": "int8",
+}
 BUILT: frozenset[str] = frozenset({"simplify", "graph_optimize", "float16", "int8_dynamic", "int8_static"})
+
+
+def takes(technique: str, format: str) -> bool:
+    """Whether a technique applies to a parent of this format."""
+    return format in TAKES.get(technique, {"onnx"})
+
+
+def _choice(technique: str, parameters: Mapping[str, Any]) -> str:
+    """What a conversion was asked for: `tflite` has a quantization, `openvino` and `tensorrt` a precision."""
+    return str(parameters.get("quantization") or parameters.get("precision") or technique)
+
+
+def claims_exact(technique: str, parameters: Mapping[str, Any]) -> bool:
+    """Whether a step claims to compute the same function: it passes by parity, on any number of samples."""
+    return technique in _EXACT or _choice(technique, parameters) in ("float32", "fp32")
+
+
+def precision_asked(technique: str, parameters: Mapping[str, Any]) -> Precision | None:
+    """The precision that a step is to give; None where it keeps that of its parent."""
+    return _PRECISIONS.get(_choice(technique, parameters))
+
+
+def needs_calibration(technique: str, parameters: Mapping[str, Any]) -> bool:
+    """Whether a step finds its ranges on a calibration set."""
+    return technique == "int8_static" or (technique in MAKES and _choice(technique, parameters) == "int8")
 
 
 def switched_on_too_early(step: Step) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..contract.measures import Comparison, Speedup, Sustained
 from .bench import Bench
 from .data.dataset import open_evaluation
@@ -15,7 +17,7 @@ from .measure.memory import memory_ratio, runtime_memory_mb
 from .measure.pairing import Pair, compare
 from .measure.subject import Subject
 from .measure.sustained import sustain
-from .runtimes import open_runner
+from .runtimes.runner import open_runner
 
 
 def run(task: Benchmark, bench: Bench) -> Benchmarked:
@@ -43,9 +45,11 @@ def run(task: Benchmark, bench: Bench) -> Benchmarked:
     baseline_id, variant_id = task.measurement_ids
     with one_at_a_time(lambda why: bench.report(0.05 + timed, why)):
         bench.report(0.05 + timed, "measuring peak memory in fresh processes")
-        runtime_mb = runtime_memory_mb(task.threads, bench.tmp)
-        ours = baseline.measurement(task, baseline_id, paired.baseline, runtime_mb, bench.tmp)
-        theirs = variant.measurement(task, variant_id, paired.variant, runtime_mb, bench.tmp)
+        runtimes_mb = {
+            format: runtime_memory_mb(format, task.threads, bench.tmp) for format in {baseline.format, variant.format}
+        }
+        ours = baseline.measurement(task, baseline_id, paired.baseline, runtimes_mb[baseline.format], bench.tmp)
+        theirs = variant.measurement(task, variant_id, paired.variant, runtimes_mb[variant.format], bench.tmp)
         bench.report(0.1 + timed, "asking the runtime's profiler what runs")
         explained = _explained(paired.speedup, baseline, variant, task, bench)
     sustained = _sustain(variant, task, 0.1 + timed, bench) if task.sustained_seconds else None
@@ -56,7 +60,9 @@ def run(task: Benchmark, bench: Bench) -> Benchmarked:
             variant=theirs,
             speedup=paired.speedup,
             compression=ours.file_size_bytes / theirs.file_size_bytes,
-            memory_ratio=memory_ratio(ours.peak_memory_mb, theirs.peak_memory_mb, runtime_mb),
+            memory_ratio=memory_ratio(
+                ours.peak_memory_mb, theirs.peak_memory_mb, _runtime_of_both(baseline, runtimes_mb, variant)
+            ),
             noise=paired.noise,
             why_not_faster=explained.why_not_faster,
             execution=explained.execution,
@@ -66,8 +72,13 @@ def run(task: Benchmark, bench: Bench) -> Benchmarked:
     )
 
 
+def _runtime_of_both(baseline: Subject, runtimes_mb: Mapping[str, float], variant: Subject) -> float:
+    """The footprint that both models share; none where their runtimes are two, for then these are part of the choice."""
+    return runtimes_mb[baseline.format] if baseline.format == variant.format else 0.0
+
+
 def _open(name: str, path: str, task: Benchmark, bench: Bench) -> Subject:
-    runner = open_runner(path, task.threads)
+    runner = open_runner(path, task.threads, task.interface)
     dataset = open_evaluation(task.evaluation, runner.inputs, bench.roots)
     return Subject(path, runner, dataset, task.batch_size, bench.tmp / f"{name}_inputs.npz")
 
@@ -80,6 +91,9 @@ def _sustain(variant: Subject, task: Benchmark, done_before: float, bench: Bench
 
 
 def _explained(speedup: Speedup, baseline: Subject, variant: Subject, task: Benchmark, bench: Bench) -> Explained:
+    """By ONNX Runtime's profiler, so of ONNX models; of other runtimes nothing is known."""
+    if {baseline.format, variant.format} != {"onnx"}:
+        return Explained(None, None, None)
     return comparison.explained(
         Workload(baseline.path, inputs.load(baseline.inputs)),
         Workload(variant.path, inputs.load(variant.inputs)),

@@ -12,6 +12,7 @@ from ..contract.measures import (
     Comparison,
     DataInfo,
     FileDigest,
+    Interface,
     Measurement,
     ModelInfo,
     Precision,
@@ -80,23 +81,26 @@ class Profiled(Record):
 
 class Optimize(Record):
     """`file_name` is the name of the new file, decided by the server. `calibration_digest`: of the contents of the set, as
-    `DataInfo` has it."""
+    `DataInfo` has it. Here and below, `interface`: the original's, which variants of every format are fed by; None where the
+    model is its own."""
 
     kind: Literal["optimize"] = "optimize"
     parent_path: str
     step: Step
     file_stem: str
+    interface: Interface | None = None
     evaluation: Evaluation
     calibration_path: str | None
     calibration_digest: str | None = None
 
 
 class Optimized(Record):
-    """`changed` is False where the step left the model as it was (a variant all the same, and it says so). `weights` as in
-    `Inspected`."""
+    """`changed` is False where the step left the model as it was (a variant all the same, and it says so). `companions`: the
+    files that its format keeps beside `file`. `weights` as in `Inspected`."""
 
     kind: Literal["optimize"] = "optimize"
     file: FileDigest
+    companions: list[FileDigest] = []
     precision: str
     format: str
     changed: bool
@@ -118,6 +122,7 @@ class Benchmark(Record):
     kind: Literal["benchmark"] = "benchmark"
     baseline_path: str
     variant_path: str
+    interface: Interface | None = None
     evaluation: Evaluation
     iterations: int
     threads: int
@@ -143,6 +148,7 @@ class Validate(Record):
     baseline_outcomes_sha256: str
     baseline_accuracy: float
     variant_path: str
+    interface: Interface | None = None
     evaluation: Evaluation
     data_digest: str
     tolerance: float
@@ -165,6 +171,7 @@ class BuildPackage(Record):
 
     kind: Literal["package"] = "package"
     variant_path: str
+    interface: Interface | None = None
     file_name: str
     evaluation: Evaluation
     metadata: dict[str, Any]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..contract.steps import NEEDS_CALIBRATION, PRECISIONS, Int8Static, Step
+from ..contract.measures import Interface
+from ..contract.steps import MAKES, TAKES, Step, needs_calibration, precision_asked, takes
 from ..contract.text import untrusted
 from .bench import Bench
 from .calibration.audit import require_fit
@@ -17,9 +18,9 @@ from .explaining.kinds import runs_as
 from .explaining.operators import Workload, profile
 from .jobs import Optimize, Optimized
 from .models import onnx_file
-from .models.identity import graph_digest, weights_digest
+from .models.model_file import SUFFIXES, ModelFile, open_file
 from .problems import JobProblem
-from .runtimes import open_runner
+from .runtimes.runner import open_runner
 from .samples import batches, evenly
 from .techniques import technique
 from .techniques.base import Made
@@ -36,51 +37,76 @@ def run(task: Optimize, bench: Bench) -> Optimized:
     Raises JobProblem: whatever the technique refuses (UNAVAILABLE, INVALID_ARGUMENT), CALIBRATION_REQUIRED,
     CALIBRATION_UNFIT, NOT_LOADABLE, BAD_OUTPUTS.
     """
-    parent, out = Path(task.parent_path), bench.files / f"{task.file_stem}.onnx"
-    before = onnx_file.load(parent)
-    inputs = onnx_file.inputs(before)
-    evaluation = open_evaluation(task.evaluation, inputs, bench.roots)
-    calibration, audited = None, []
-    if task.step.technique in NEEDS_CALIBRATION:
-        if task.calibration_path is None:
-            raise JobProblem(
-                "CALIBRATION_REQUIRED",
-                f"{task.step.technique} needs a calibration set: open a session with calibration_path",
-            )
-        calibration = open_dataset(
-            task.calibration_path, evaluation.preprocessing, inputs, labelled=False, roots=bench.roots
-        )
-        _check_same(calibration, task)
-        audited = require_fit(
-            parent,
-            calibration,
-            evaluation,
-            metric=task.evaluation.metric,
-            used=task.step.calibration_samples if isinstance(task.step, Int8Static) else len(calibration),
-            technique=task.step.technique,
-            bench=bench,
-        )
+    parent = open_file(Path(task.parent_path))
+    _check_takes(task.step, parent.format)
+    makes = MAKES.get(task.step.technique, "onnx")
+    out = bench.files / f"{task.file_stem}{SUFFIXES[makes]}"
+    interface = task.interface or Interface(inputs=parent.inputs, outputs=parent.outputs)
+    evaluation = open_evaluation(task.evaluation, interface.inputs, bench.roots)
+    calibration, audited = _calibration(task, parent, interface, evaluation, bench)
 
     bench.report(0.05, f"running {task.step.technique}")
-    made = _make(task.step, parent, out, calibration, bench)
+    made = _make(task.step, parent.path, out, calibration, interface, bench)
 
     bench.report(0.9, "running the new model on real samples")
-    accept(parent, out, evaluation)
-    changed = graph_digest(onnx_file.read(out)) != graph_digest(before)
+    accept(parent.path, out, evaluation, interface)
+    new = open_file(out)
+    changed = parent.format != new.format or new.graph != parent.graph
     notes = [*made.notes, *audited, *_not_as_asked(task.step, out, evaluation, bench)]
     if not changed:
         notes.insert(0, "the step changed nothing: the new file computes exactly what its parent does")
-    parent_size = sum(file.stat().st_size for file in onnx_file.files(onnx_file.read(parent), parent))
-    if out.stat().st_size > 1.05 * parent_size:
-        notes.append(f"the file grew from {parent_size:,} to {out.stat().st_size:,} bytes")
+    before, now = (sum(file.stat().st_size for file in model.files) for model in (parent, new))
+    if now > 1.05 * before:
+        notes.append(f"the file grew from {before:,} to {now:,} bytes")
     return Optimized(
         file=file_digest(out),
+        companions=[file_digest(file) for file in new.files if file != out.resolve()],
         precision=made.precision,
-        format="onnx",
+        format=new.format,
         changed=changed,
         parameters=task.step.model_dump(exclude={"technique"}),
         notes=notes,
-        weights=weights_digest(onnx_file.load(out)),
+        weights=new.weights,
+    )
+
+
+def _check_takes(step: Step, format: str) -> None:
+    if takes(step.technique, format):
+        return
+    taken = sorted(TAKES.get(step.technique, {"onnx"}))
+    raise JobProblem(
+        "UNAVAILABLE",
+        f"{step.technique} does not apply to a parent in the format {format}; it takes {', '.join(taken)}."
+        " Take a parent in such a format (export_onnx makes ONNX of PyTorch and TensorFlow models), or another technique",
+    )
+
+
+def _calibration(
+    task: Optimize, parent: ModelFile, interface: Interface, evaluation: Dataset, bench: Bench
+) -> tuple[Dataset | None, list[str]]:
+    """The calibration set, where the step needs one, and what its audit found worth saying."""
+    step = task.step
+    if not needs_calibration(step.technique, step.model_dump()):
+        return None, []
+    if task.calibration_path is None:
+        raise JobProblem(
+            "CALIBRATION_REQUIRED", f"{step.technique} needs a calibration set: open a session with calibration_path"
+        )
+    calibration = open_dataset(
+        task.calibration_path, evaluation.preprocessing, interface.inputs, labelled=False, roots=bench.roots
+    )
+    _check_same(calibration, task)
+    used = getattr(step, "calibration_samples", len(calibration))
+    metric = task.evaluation.metric
+    return calibration, require_fit(
+        parent,
+        interface,
+        calibration,
+        evaluation,
+        metric=metric,
+        used=used,
+        technique=step.technique,
+        bench=bench,
     )
 
 
@@ -96,8 +122,8 @@ def _check_same(calibration: Dataset, task: Optimize) -> None:
 
 def _not_as_asked(step: Step, out: Path, samples: Dataset, bench: Bench) -> list[str]:
     """What the new file really runs as, where that is another precision than the step was to give it."""
-    asked = PRECISIONS.get(step.technique)
-    if asked is None:
+    asked = precision_asked(step.technique, step.model_dump())
+    if asked is None or out.suffix != ".onnx":  # only ONNX Runtime's profiler tells
         return []
     feeds = list(batches(samples, onnx_file.inputs(onnx_file.read(out)), evenly(len(samples), 1)))
     (operators,) = profile([Workload(out, feeds)], 1, bench.tmp, blocks=1)
@@ -105,10 +131,10 @@ def _not_as_asked(step: Step, out: Path, samples: Dataset, bench: Bench) -> list
     return [] if found.runs == asked else [str(found)]
 
 
-def _make(step: Step, parent: Path, out: Path, calibration: Dataset | None, bench: Bench) -> Made:
+def _make(step: Step, parent: Path, out: Path, calibration: Dataset | None, interface: Interface, bench: Bench) -> Made:
     """Runs the technique. What its framework throws at a graph that it does not cope with is TECHNIQUE_FAILED."""
     try:
-        return technique(step.technique).run(parent, step, out, calibration, bench)
+        return technique(step.technique).run(parent, step, out, calibration, interface, bench)
     except (JobProblem, MemoryError):
         raise
     except Exception as error:
@@ -119,12 +145,12 @@ def _make(step: Step, parent: Path, out: Path, calibration: Dataset | None, benc
         raise JobProblem("TECHNIQUE_FAILED", f"{step.technique} does not cope with this model. {reason}") from error
 
 
-def accept(parent: Path, variant: Path, samples: Dataset) -> None:
+def accept(parent: Path, variant: Path, samples: Dataset, interface: Interface | None = None) -> None:
     """Raises JobProblem NOT_LOADABLE or BAD_OUTPUTS unless the variant loads and has the parent's outputs, and these are
     finite and vary from sample to sample wherever the parent's do."""
-    before = _outputs(parent, samples)
+    before = _outputs(parent, samples, interface)
     try:
-        after = _outputs(variant, samples)
+        after = _outputs(variant, samples, interface)
     except JobProblem as found:
         raise JobProblem("NOT_LOADABLE", f"the new model does not run: {found.problem.message}") from found
     if list(before) != list(after):
@@ -140,9 +166,9 @@ def accept(parent: Path, variant: Path, samples: Dataset) -> None:
             )
 
 
-def _outputs(model: Path, samples: Dataset) -> Outputs:
+def _outputs(model: Path, samples: Dataset, interface: Interface | None) -> Outputs:
     """Every output of the model on samples taken evenly from the set, batch by batch."""
-    runner = open_runner(model)
+    runner = open_runner(model, interface=interface)
     outputs: Outputs = {info.name: [] for info in runner.outputs}
     for feeds in batches(samples, runner.inputs, evenly(len(samples), _ACCEPTANCE_SAMPLES)):
         for name, value in runner.run(feeds).items():

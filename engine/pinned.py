@@ -29,12 +29,27 @@ def on_copies(task: Task, pinned: list[Pinned], folder: Path) -> Task:
     for number, files in enumerate(pinned):
         first, *others = files.files
         copy = folder / "pinned" / str(number) / Path(first.path).name
-        _copy(first, copy, files.code)
-        if others:
+        if others and all(Path(other.path).is_relative_to(first.path) for other in others):
+            _copy_beside(copy, Path(first.path), others, files.code)  # the model is a folder
+        else:
+            _copy(first, copy, files.code)
+        if others and copy.suffix.lower() == ".onnx":
             _copy_external(copy, Path(first.path).parent, {other.path: other for other in others}, files.code)
+        elif others and not copy.is_dir():
+            _copy_beside(copy.parent, Path(first.path).parent, others, files.code)
         copies[first.path] = str(copy)
     named = {name: value for name, value in task if isinstance(value, str)}
     return task.model_copy(update={name: copies[value] for name, value in named.items() if value in copies})
+
+
+def _copy_beside(place: Path, folder: Path, files: list[PinnedFile], code: str) -> None:
+    """The files of a model that is a folder, or that lie beside a model, to the same places relative to the copy."""
+    place.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        path = Path(file.path)
+        if not path.is_relative_to(folder):
+            raise JobProblem("BAD_FILE", "the model keeps files outside its own folder: move them into it")
+        _copy(file, place / path.relative_to(folder), code)
 
 
 def _copy_external(copy: Path, folder: Path, files: dict[str, PinnedFile], code: str) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import cycle
 
-from ..contract.measures import Latency, MachineCondition, Measurement
+from ..contract.measures import Ceiling, Latency, MachineCondition, Measurement
 from .bench import Bench
 from .data.dataset import Dataset, open_evaluation
 from .data.sketch import sketch
@@ -16,16 +15,17 @@ from .jobs import Profile, Profiled
 from .measure import inputs, machine
 from .measure.accuracy import evaluate
 from .measure.condition import Condition
+from .measure.cores import cores_for
 from .measure.latency import summarize
 from .measure.lock import one_at_a_time
 from .measure.memory import runtime_memory_mb
 from .measure.outcomes import Outcomes
-from .measure.session import cores_for, open_session
 from .measure.subject import Subject
 from .measure.timing import no_collection, time_calls, warm_up
 from .measure.watch import condition
 from .problems import JobProblem
-from .runtimes import open_runner
+from .runtimes.opening import open_session
+from .runtimes.runner import open_runner
 
 OUTCOMES_FILE = "outcomes.npz"
 
@@ -56,13 +56,18 @@ def run(task: Profile, bench: Bench) -> Profiled:
     with one_at_a_time(lambda why: bench.report(0.65, why)):
         baseline = _measure(task, subject, outcomes, bench)
         bench.report(0.95, "asking the runtime's profiler where the time goes")
-        seen = operators.Workload(task.model_path, inputs.load(subject.inputs))
-        (ran,) = operators.profile([seen], task.threads, bench.tmp)
-        most = ceilings(ran, kernels.of_this_machine(), probe.gains(task.threads))
+        where, most = _where_the_time_goes(task, subject, bench)
     samples = sketch(dataset.sample_digests())
-    return Profiled(
-        baseline=baseline, outcomes=OUTCOMES_FILE, bottleneck=bottleneck(ran), samples=samples, ceilings=most
-    )
+    return Profiled(baseline=baseline, outcomes=OUTCOMES_FILE, bottleneck=where, samples=samples, ceilings=most)
+
+
+def _where_the_time_goes(task: Profile, subject: Subject, bench: Bench) -> tuple[str, list[Ceiling]]:
+    """The bottleneck, and the ceilings of techniques: by ONNX Runtime's profiler, so of ONNX models."""
+    if subject.format != "onnx":
+        return f"Where the time goes is not known: {subject.runtime} is not profiled.", []
+    seen = operators.Workload(task.model_path, inputs.load(subject.inputs))
+    (ran,) = operators.profile([seen], task.threads, bench.tmp)
+    return bottleneck(ran), ceilings(ran, kernels.of_this_machine(), probe.gains(task.threads))
 
 
 def _check_same(dataset: Dataset, registered: str) -> None:
@@ -78,7 +83,7 @@ def _measure(task: Profile, subject: Subject, outcomes: Outcomes, bench: Bench) 
     bench.report(0.65, f"timing {task.iterations} runs on {machine.describe()}")
     latency, meanwhile = _time(task, subject)
     bench.report(0.85, "measuring peak memory in fresh processes")
-    runtime_mb = runtime_memory_mb(task.threads, bench.tmp)
+    runtime_mb = runtime_memory_mb(subject.format, task.threads, bench.tmp)
     return subject.measurement(
         task, task.measurement_id, latency, runtime_mb, bench.tmp, outcomes.accuracy(), meanwhile
     )
@@ -89,7 +94,7 @@ def _time(task: Profile, subject: Subject) -> tuple[Latency, MachineCondition]:
     batches = inputs.load(subject.inputs)
     with cores_for(task.threads) as cores, no_collection():
         session = open_session(subject.path, task.threads, cores)
-        calls = cycle([partial(session.run, None, batch) for batch in batches])
+        calls = cycle([session.call(batch) for batch in batches])
         warm_up(calls, least_calls=10, least_ms=500)
         condition_before, before = Condition.read(), machine.read()
         times = time_calls(calls, task.iterations)

@@ -20,7 +20,7 @@ from .measure.noninferiority import Bar, Status, Verdict, drop, judge
 from .measure.outcomes import Outcomes
 from .measure.parity import BOUND, Difference, difference
 from .problems import JobProblem
-from .runtimes import open_runner
+from .runtimes.runner import open_runner
 
 _MOST_FLIPS = 10
 _MOST_CLASSES = 10
@@ -34,7 +34,8 @@ def run(task: Validate, bench: Bench) -> Validated:
     changed or does not load; BAD_OUTPUTS where predictions of the variant are NaN or infinite.
     """
     baseline = _recorded(task)
-    original, variant = open_runner(task.baseline_path), open_runner(task.variant_path)
+    original = open_runner(task.baseline_path, interface=task.interface)
+    variant = open_runner(task.variant_path, interface=task.interface)
     # Opened for the original's inputs: what it was fed is what the variant is fed, whatever dtype that takes.
     dataset = open_evaluation(task.evaluation, original.inputs, bench.roots)
     if dataset.info.digest != task.data_digest:

@@ -10,7 +10,7 @@ from ..contract.text import untrusted
 from ..engine.executor.base import NotStarted
 from ..state.block import state_block
 from ..state.events import DecisionMade
-from ..state.guardrails import needs_person
+from ..state.rules.decisions import needs_person
 from ..state.session import Session
 from ..state.store import Conflict, HistoryEdited, StoreError
 from ..tools.answers import Refused

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ..contract.measures import Validation
 from ..contract.refusals import Code, NextCall, Refusal
-from ..contract.steps import NEEDS_CALIBRATION, Step
+from ..contract.steps import Step, needs_calibration
 from .session import BASELINE, Session, VariantRecord
 
 FileState = Literal["intact", "changed", "gone"]
@@ -369,7 +369,7 @@ def same_dataset(session: Session, _request: Request, facts: Facts) -> Refusal |
 
 
 def calibration_required(session: Session, request: Request, facts: Facts) -> Refusal | None:
-    if request.step is None or request.step.technique not in NEEDS_CALIBRATION:
+    if request.step is None or not needs_calibration(request.step.technique, request.step.model_dump()):
         return None
     if session.opened.calibration_path is None:
         return _refuse(

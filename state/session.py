@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from ..contract.measures import Artifact, Ceiling, Comparison, Measurement, Package, Validation, Variant
+from ..contract.measures import Artifact, Ceiling, Comparison, Interface, Measurement, Package, Validation, Variant
 from .events import (
     BaselineMeasured,
     CallRefused,
@@ -110,6 +110,11 @@ class Session:
         return self.opened.session_id
 
     @property
+    def interface(self) -> Interface:
+        """What the original is fed and answers."""
+        return Interface(inputs=self.opened.model.inputs, outputs=self.opened.model.outputs)
+
+    @property
     def original(self) -> FileIdentity:
         return self.opened.files[0]
 
@@ -158,6 +163,9 @@ class Session:
 
     def path_of(self, variant_id: str) -> str:
         return self.original.path if variant_id == BASELINE else self.variants[variant_id].artifact.path
+
+    def format_of(self, variant_id: str) -> str:
+        return self.opened.source_format if variant_id == BASELINE else self.variants[variant_id].artifact.format
 
     def next_variant_id(self) -> str:
         """Numbers are given when a job starts, so a failed step leaves a gap."""

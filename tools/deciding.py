@@ -11,7 +11,9 @@ from pydantic import BaseModel, Field
 from ..contract.text import untrusted
 from ..state.block import state_block
 from ..state.events import DecisionMade, DecisionRequested, PersonAnswered, QuestionClosed, QuestionLeft
-from ..state.guardrails import Facts, Request, judge, needs_person
+from ..state.guardrails import judge
+from ..state.request import Facts, Request
+from ..state.rules.decisions import needs_person
 from ..state.session import Session
 from ..state.store import Conflict, Tip
 from .answers import Decision, DecisionReply, refuse, result

@@ -58,8 +58,9 @@ def deliver(
     files = _digests(made)
     if {f.name: f.sha256 for f in files} != {f.name: f.sha256 for f in answer.files}:
         raise DeliveryFailed("BAD_ANSWER", "The package's files are not those that the worker verified.")
-    if (Path(variant.path).name, variant.sha256) not in {(f.name, f.sha256) for f in files}:
-        message = f"The package does not hold the recorded file of {variant.variant_id}: it was changed meanwhile."
+    recorded = {(Path(path).name, sha256) for path, sha256 in variant.files}
+    if not recorded <= {(f.name, f.sha256) for f in files}:
+        message = f"The package does not hold the recorded files of {variant.variant_id}: they were changed meanwhile."
         raise DeliveryFailed("VARIANT_CHANGED", message)
     seal = _seal(made, files, metadata, key) if key else {}
     files = sorted([*files, *(_digest_of(name, content) for name, content in seal.items())], key=lambda f: f.name)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..contract.evaluation import UserCode
-from ..contract.steps import switched_on_too_early
-from ..state.guardrails import WORK, Facts, FileState, Request
+from ..contract.steps import TAKES, switched_on_too_early, takes
+from ..state.request import WORK, Facts, FileState, Request
 from ..state.session import BASELINE, Session
 from .ledger import read, spent
 from .workshop import Workshop
@@ -38,7 +38,7 @@ def look_up(shop: Workshop, session: Session, request: Request, owner: str, **kn
         facts = replace(
             facts,
             calibration=shop.fingerprints.state(opened.calibration_path, opened.calibration_digest),
-            unavailable=_not_built(request),
+            unavailable=_unavailable(session, request),
         )
     return replace(facts, **known)
 
@@ -86,10 +86,20 @@ def _of_one(shop: Workshop, code: UserCode) -> FileState | Literal["not_allowed"
 
 
 def _variant_file(shop: Workshop, session: Session, variant_id: str | None) -> FileState:
+    """The worst state of the variant's files."""
     record = session.variants.get(variant_id or BASELINE)
-    return shop.fingerprints.state(record.artifact.path, record.artifact.sha256) if record else "intact"
+    states = {shop.fingerprints.state(path, sha256) for path, sha256 in record.artifact.files} if record else set()
+    return "gone" if "gone" in states else "changed" if "changed" in states else "intact"
 
 
-def _not_built(request: Request) -> str | None:
-    reason = switched_on_too_early(request.step) if request.step is not None else None
+def _unavailable(session: Session, request: Request) -> str | None:
+    """Why this step cannot be taken in this version, here, or on this parent; None where it can."""
+    if request.step is None:
+        return None
+    technique, format = request.step.technique, session.format_of(request.variant_id or BASELINE)
+    reason = switched_on_too_early(request.step)
+    if reason is None and not takes(technique, format):
+        taken = ", ".join(sorted(TAKES.get(technique, {"onnx"})))
+        way = "export_onnx makes ONNX of it" if takes("export_onnx", format) else "take a parent in such a format"
+        reason = f"{technique} takes a parent in {taken}, and this one is {format}: {way}"
     return reason and f"{reason[0].upper()}{reason[1:]}. recommend_next names what works here."

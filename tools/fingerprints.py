@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from ..state.guardrails import FileState
+from ..state.request import FileState
 
 # The change time moves with every write and cannot be set back by the file's owner, unlike the modification time.
 _Identity = tuple[int, int, int, int, int]

@@ -9,9 +9,13 @@ from pathlib import Path
 from ..contract.evaluation import DETECTION, Evaluation, UserCode
 from ..contract.text import untrusted
 from ..engine.models import formats
+from ..engine.runtimes.catalog import missing
 from .answers import Refused, refuse
 from .paths import readable, real_path, shown
 from .workshop import Settings
+
+# The formats of an original. OpenVINO's is one to deploy.
+SOURCES = ("pytorch", "tensorflow", "onnx", "tflite", "tensorrt")
 
 
 @dataclass(frozen=True)
@@ -101,8 +105,10 @@ def _check_format(settings: Settings, model: Path) -> None:
             f"{model.name} is a pickle: opening it runs whatever code is in it. Export it to ONNX yourself, or have the "
             "operator start the server with --allow-pickle.",
         )
-    if sniffed.format not in ("onnx", "unknown"):
+    if sniffed.format not in (*SOURCES, "unknown"):
         raise refuse(
             "UNAVAILABLE",
-            f"{model.name} is a {sniffed.what}; this version opens ONNX alone. Export the model to ONNX first.",
+            f"{model.name} is a {sniffed.what}, a format to deploy and not one to start from: open the model that it was made of.",
         )
+    if sniffed.format != "unknown" and (lacking := missing(sniffed.format)):
+        raise refuse("UNAVAILABLE", f"{model.name} is a {sniffed.what}. {lacking[0].upper()}{lacking[1:]}, or export it to ONNX.")

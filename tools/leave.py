@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from ..contract.text import untrusted
 from ..state.events import FileIdentity, LeaveRefused, Origin, QuestionLeft
-from ..state.guardrails import QUESTIONS_AT_MOST
+from ..state.rules.decisions import QUESTIONS_AT_MOST
 from .answers import Refused, refuse
 from .asking import why_not_asked
 from .ledger import read, remember

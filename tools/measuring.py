@@ -8,10 +8,10 @@ from mcp.types import CallToolResult
 from pydantic import Field
 
 from ..contract.measures import Look, Precision
-from ..contract.steps import EXACT, PRECISIONS
+from ..contract.steps import claims_exact, precision_asked
 from ..engine.jobs import Benchmark, Task, Validate, comparison_seconds
-from ..state.guardrails import Request
 from ..state.ledger import ALPHA
+from ..state.request import Request
 from ..state.session import BASELINE, Session
 from .answers import BenchmarkReply, ValidationReply, refuse
 from .ledger import take_look
@@ -51,6 +51,7 @@ async def benchmark_variant(
         return Benchmark(
             baseline_path=session.original.path,
             variant_path=session.path_of(variant),
+            interface=session.interface,
             evaluation=opened.evaluation,
             iterations=iterations,
             threads=threads,
@@ -107,13 +108,14 @@ async def validate_variant(
             baseline_outcomes_sha256=outcomes.sha256,
             baseline_accuracy=session.first_accuracy,
             variant_path=session.path_of(variant),
+            interface=session.interface,
             evaluation=opened.evaluation,
             data_digest=opened.data.digest,
             tolerance=effective_tolerance(session),
             tolerance_kind=opened.tolerance_kind,
             evidence=opened.evidence,
             # Parity with a model that has lost already says nothing of what is left of the first one.
-            exact=origin is None and all(a.technique in EXACT for a in session.chain(variant)),
+            exact=origin is None and all(claims_exact(a.technique, a.parameters) for a in session.chain(variant)),
             look_number=look.number,
             alpha=look.alpha,
             user_code=opened.user_code,
@@ -140,7 +142,8 @@ async def validate_variant(
 def asked_precision(session: Session, variant: str) -> Precision | None:
     """What the variant's steps were to give it, the last that gives one; None where none does."""
     steps = reversed(session.chain(variant))
-    return next((PRECISIONS[made.technique] for made in steps if made.technique in PRECISIONS), None)
+    asked = (precision_asked(made.technique, made.parameters) for made in steps)
+    return next((precision for precision in asked if precision is not None), None)
 
 
 def effective_tolerance(session: Session) -> float:

@@ -8,16 +8,13 @@ from typing import Annotated, Any, Literal
 
 from mcp.types import CallToolResult
 
-from ..contract.steps import NEEDS_CALIBRATION, Step
+from ..contract.steps import Step, needs_calibration, precision_asked
 from ..engine.jobs import Optimize, Task
-from ..state.guardrails import Request
+from ..state.request import Request
 from ..state.session import Session
 from .answers import SensitivityReply, VariantReply
 from .road import Ctx, Plan, enter, identity, resolve, work
 from .types import SessionId, VariantId, WaitS
-
-# How precise the file of each technique says it is; simplify and graph_optimize keep what they were given.
-_PRECISION = {"float16": "fp16", "int8_dynamic": "int8", "int8_static": "int8"}
 
 LONGEST_TECHNIQUES = 100
 
@@ -42,10 +39,11 @@ async def optimize_model(
 
     def task(session: Session, _job_id: str) -> Task:
         opened = session.opened
-        calibrated = step.technique in NEEDS_CALIBRATION
+        calibrated = needs_calibration(step.technique, step.model_dump())
         return Optimize(
             parent_path=session.path_of(base),
             step=step,
+            interface=session.interface,
             file_stem=file_stem(session, base, step),
             evaluation=opened.evaluation,
             calibration_path=opened.calibration_path if calibrated else None,
@@ -70,7 +68,7 @@ def file_stem(session: Session, parent: str, step: Step) -> str:
     techniques = "-".join([*(a.technique for a in chain), step.technique])
     if len(techniques) > LONGEST_TECHNIQUES:  # file names end at 255 bytes; the package's metadata lists every step
         techniques = f"{len(chain)}-steps-{step.technique}"
-    return f"{model}_{techniques}_{_PRECISION.get(step.technique, inherited)}"
+    return f"{model}_{techniques}_{precision_asked(step.technique, step.model_dump()) or inherited}"
 
 
 async def analyze_sensitivity(

@@ -9,7 +9,7 @@ from mcp.types import CallToolResult
 from pydantic import Field
 
 from ..engine.jobs import BuildPackage, Task
-from ..state.guardrails import Request
+from ..state.request import Request
 from ..state.session import Session
 from .answers import PackageReply
 from .paths import output
@@ -41,6 +41,7 @@ async def package_variant(
         made = session.variants[variant].artifact
         return BuildPackage(
             variant_path=made.path,
+            interface=session.interface,
             file_name=Path(made.path).name,
             evaluation=session.opened.evaluation,
             metadata=metadata(session, variant),

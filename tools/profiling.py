@@ -8,7 +8,7 @@ from mcp.types import CallToolResult
 from pydantic import Field
 
 from ..engine.jobs import Profile, Task
-from ..state.guardrails import Request
+from ..state.request import Request
 from ..state.session import Session
 from .answers import ProfileReply
 from .road import Ctx, Plan, identity, shop_of, work

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..contract.measures import Artifact, Ceiling, Validation
+from ..contract.measures import Artifact, Ceiling, FileDigest, Validation
 from ..contract.text import untrusted
 from ..engine import jobs
 from ..engine.executor.base import Done, Failed, NotStarted
@@ -30,6 +30,7 @@ from .workshop import Workshop
 
 SKETCH_AT_MOST = 512
 CEILINGS_AT_MOST = 5
+COMPANIONS_AT_MOST = 4
 
 
 def reconcile(shop: Workshop, session_id: str, *, reading: bool = False) -> Session:
@@ -111,6 +112,7 @@ def _ends(shop: Workshop, session: Session, job: JobStarted, done: Done) -> list
             ]
         case jobs.Optimize(), jobs.Optimized():
             path = files / Path(answer.file.name).name
+            companions = [_companion(shop, files, file) for file in answer.companions[:COMPANIONS_AT_MOST]]
             register(shop, session, job.variant_id or "", shop.fingerprints.file(path), answer.weights)
             artifact = Artifact(
                 variant_id=job.variant_id or "",
@@ -120,8 +122,9 @@ def _ends(shop: Workshop, session: Session, job: JobStarted, done: Done) -> list
                 path=str(path),
                 format=answer.format,
                 precision=answer.precision,
-                size_bytes=path.stat().st_size,
+                size_bytes=path.stat().st_size + sum(companion.bytes for companion in companions),
                 sha256=shop.fingerprints.file(path),
+                companions=companions,
                 notes=[untrusted(note, 400) for note in answer.notes[:10]],
             )
             return [VariantCreated(job_id=job.job_id, artifact=artifact, changed=answer.changed)]
@@ -156,6 +159,12 @@ def _ends(shop: Workshop, session: Session, job: JobStarted, done: Done) -> list
             return _packaged(shop, session, job, task, answer, files)
     message = f"The worker answered {answer.kind!r} to a {task.kind!r} job. Please report this."
     return [JobFailed(job_id=job.job_id, code="BAD_ANSWER", message=message)]
+
+
+def _companion(shop: Workshop, files: Path, said: FileDigest) -> FileDigest:
+    """A file that a variant keeps beside its own, as this server finds it."""
+    path = files / Path(said.name).name
+    return FileDigest(name=path.name, sha256=shop.fingerprints.file(path), bytes=path.stat().st_size)
 
 
 def _clean(ceiling: Ceiling) -> Ceiling:

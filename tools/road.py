@@ -7,7 +7,7 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -30,7 +30,8 @@ from ..state.events import (
     VariantCreated,
     VariantValidated,
 )
-from ..state.guardrails import Facts, Request, judge
+from ..state.guardrails import judge
+from ..state.request import Facts, Request
 from ..state.session import Session
 from ..state.store import Conflict
 from .answers import (
@@ -188,12 +189,13 @@ def _start(shop: Workshop, session_id: str, plan: Plan, owner: str, known: dict[
 def _pinned(session: Session, task: Task) -> list[Pinned]:
     """The recorded files that a task names: whoever exchanges one while the worker reads gains nothing by it."""
 
-    def pin(code: Any, *files: Any) -> Pinned:
-        return Pinned(code=code, files=[PinnedFile(path=f.path, sha256=f.sha256) for f in files])
+    def pin(code: Any, files: Iterable[tuple[str, str]]) -> Pinned:
+        return Pinned(code=code, files=[PinnedFile(path=path, sha256=sha256) for path, sha256 in files])
 
-    known = [pin("ORIGINAL_PROTECTED", *session.opened.files)]
-    known += [pin("VARIANT_CHANGED", record.artifact) for record in session.variants.values()]
-    known += [pin("BAD_FILE", session.first_outcomes)] if session.first_outcomes else []
+    known = [pin("ORIGINAL_PROTECTED", [(f.path, f.sha256) for f in session.opened.files])]
+    known += [pin("VARIANT_CHANGED", record.artifact.files) for record in session.variants.values()]
+    if outcomes := session.first_outcomes:
+        known.append(pin("BAD_FILE", [(outcomes.path, outcomes.sha256)]))
     named = {value for _, value in task if isinstance(value, str)}
     return [pinned for pinned in known if pinned.files[0].path in named]
 

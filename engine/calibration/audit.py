@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ...contract.measures import TensorInfo
+from ...contract.measures import Interface, TensorInfo
 from ..bench import Bench
 from ..data.dataset import Dataset
-from ..models import onnx_file
+from ..models.model_file import ModelFile
 from ..problems import JobProblem
 from ..techniques.int8_static import spread
 from .augmentation import augmentation
@@ -30,13 +28,21 @@ _SECONDS, _SECONDS_EVALUATION = 3.0, 1.5
 
 
 def require_fit(
-    parent: Path, calibration: Dataset, evaluation: Dataset, *, metric: str, used: int, technique: str, bench: Bench
+    parent: ModelFile,
+    interface: Interface,
+    calibration: Dataset,
+    evaluation: Dataset,
+    *,
+    metric: str,
+    used: int,
+    technique: str,
+    bench: Bench,
 ) -> list[str]:
-    """What the caller should know of a set that can be used, a sentence each.
+    """What the caller should know of a set that can be used, a sentence each. `interface`: what the sets feed.
 
     `used`: how many samples the step takes. Raises JobProblem CALIBRATION_UNFIT with one entry in `missing` a finding.
     """
-    findings = audit(parent, calibration, evaluation, metric=metric, used=used, bench=bench)
+    findings = audit(parent, interface, calibration, evaluation, metric=metric, used=used, bench=bench)
     unfit = [finding.text for finding in findings if finding.unfit]
     if unfit:
         kinds = ", ".join(dict.fromkeys(text.partition(":")[0] for text in unfit))
@@ -51,7 +57,14 @@ def require_fit(
 
 
 def audit(
-    parent: Path, calibration: Dataset, evaluation: Dataset, *, metric: str, used: int, bench: Bench
+    parent: ModelFile,
+    interface: Interface,
+    calibration: Dataset,
+    evaluation: Dataset,
+    *,
+    metric: str,
+    used: int,
+    bench: Bench,
 ) -> list[Finding]:
     """All findings, those that make the set unfit first. Of the evaluation set it opens the inputs and, to know which
     classes there are, the labels; never whether the model is right about them.
@@ -59,7 +72,7 @@ def audit(
     Time and memory are bounded whatever the sizes of the sets: samples beyond the limits above are left out at random.
     """
     bench.report(0.01, "auditing the calibration set: comparing its samples with the evaluation set's")
-    ours, theirs = _sketches(calibration, evaluation, onnx_file.inputs(onnx_file.read(parent)))
+    ours, theirs = _sketches(calibration, evaluation, interface.inputs)
     space = Space(theirs)
     points = space.points(ours), space.points(theirs)
     rule = yardstick(points[1])
@@ -71,7 +84,7 @@ def audit(
         *augmentation(ours, theirs),
     ]
     bench.report(0.03, "auditing the calibration set: running the model on it")
-    found += _by_model(parent, calibration, evaluation, metric, used, bench)
+    found += _by_model(parent, interface, calibration, evaluation, metric, used, bench)
     return sorted(found, key=lambda finding: not finding.unfit)
 
 
@@ -84,11 +97,17 @@ def _sketches(calibration: Dataset, evaluation: Dataset, inputs: list[TensorInfo
 
 
 def _by_model(
-    parent: Path, calibration: Dataset, evaluation: Dataset, metric: str, used: int, bench: Bench
+    parent: ModelFile,
+    interface: Interface,
+    calibration: Dataset,
+    evaluation: Dataset,
+    metric: str,
+    used: int,
+    bench: Bench,
 ) -> list[Finding]:
     """What the parent itself shows. A model that cannot be watched is no fault of the set: the caller is told."""
     try:
-        probe = Probe(parent, bench.tmp, metric)
+        probe = Probe(parent, interface, bench.tmp, metric)
         ours = probe.run(calibration, spread(len(calibration), min(max(used, FEWEST), _PROBED)), _SECONDS)
         theirs = probe.run(evaluation, spread(len(evaluation), _PROBED_EVALUATION), _SECONDS_EVALUATION)
     except JobProblem as found:

@@ -14,12 +14,13 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, helper
 
+from ...contract.measures import Interface
 from ..data.dataset import Dataset
 from ..measure import metrics
 from ..measure.accuracy import batch_size
 from ..models import onnx_file
-from ..runtimes import open_runner
-from ..runtimes.base import Runner
+from ..models.model_file import ModelFile
+from ..runtimes.runner import Runner, open_runner
 from ..samples import batches, evenly
 
 # Tensors that are watched, evenly through the graph. More of them say the same.
@@ -41,17 +42,22 @@ class Seen:
 
 
 class Probe:
-    """A copy of the model that tells its ranges. JobProblem where ONNX Runtime does not load it."""
+    """The model, telling its ranges: an ONNX model by a copy that gives them as outputs, another by its inputs and outputs
+    alone. It is fed as `interface` says. JobProblem where its runtime does not load it."""
 
-    def __init__(self, parent: Path, scratch: Path, metric: str):
-        model = onnx_file.load(parent)
-        self._inputs = onnx_file.inputs(model)
+    def __init__(self, parent: ModelFile, interface: Interface, scratch: Path, metric: str):
+        self._plain = open_runner(parent.path, interface=interface)
+        self._inputs = self._plain.inputs
         self._metric = metric
-        self._tensors, self._watched_inputs = _watch(model)
+        self._watching: Runner | None = None
+        self._watched_inputs = len(self._inputs)
         self.classes: int | None = None
-        path = scratch / "probed.onnx"
-        onnx.save(model, path)
-        self._runner: Runner = open_runner(path)
+        if parent.format == "onnx":
+            model = onnx_file.load(parent.path)
+            self._tensors, self._watched_inputs = _watch(model)
+            path = scratch / "probed.onnx"
+            onnx.save(model, path)
+            self._watching = open_runner(path)
 
     def run(self, dataset: Dataset, indices: Sequence[int], seconds: float) -> Seen:
         """The model on these samples, in a random order, for about as long as this."""
@@ -61,15 +67,22 @@ class Probe:
         answers: list[np.ndarray] = []
         started = time.monotonic()
         for feeds in batches(dataset, self._inputs, order):
-            outputs = self._runner.run(feeds)
-            ends = [[outputs.pop(f"{end}{at}").item() for end in (_LOW, _HIGH)] for at in range(self._tensors)]
+            ends, outputs = self._ends(feeds)
             ranges.append(np.array(ends))
             answers.append(self._answers(outputs, size))
             if len(ranges) >= _LEAST and time.monotonic() - started > seconds:
                 break
         given = np.concatenate(answers)[: len(order)]
-        seen = np.array(ranges).reshape(len(ranges), self._tensors, 2)
+        seen = np.array(ranges).reshape(len(ranges), -1, 2)
         return Seen(seen, self._watched_inputs, given if given.size else None)
+
+    def _ends(self, feeds: dict[str, np.ndarray]) -> tuple[list[list[float]], dict[str, np.ndarray]]:
+        """The lowest and highest value of each watched tensor, and the outputs."""
+        if self._watching is None:
+            outputs = self._plain.run(feeds)
+            return [[array.min().item(), array.max().item()] for array in (*feeds.values(), *outputs.values())], outputs
+        outputs = self._watching.run(self._plain.native(feeds))
+        return [[outputs.pop(f"{end}{at}").item() for end in (_LOW, _HIGH)] for at in range(self._tensors)], outputs
 
     def _answers(self, outputs: dict[str, np.ndarray], samples: int) -> np.ndarray:
         """The class of each sample; nothing where the task is not to tell classes."""

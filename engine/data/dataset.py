@@ -12,7 +12,7 @@ import numpy as np
 from ...contract.evaluation import Evaluation, Preprocessing
 from ...contract.measures import DataInfo, TensorInfo
 from ..problems import JobProblem
-from ..runtimes.base import convert
+from ..runtimes.fitting import convert
 from .coco import CocoSource, coco_file, open_coco
 from .csv_file import open_csv
 from .folder import open_folder

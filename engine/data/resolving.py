@@ -9,7 +9,7 @@ import numpy as np
 from ...contract.evaluation import Evaluation, Preprocessing
 from ...contract.measures import TensorInfo
 from ..problems import JobProblem
-from ..runtimes.base import fits, shape_text
+from ..runtimes.fitting import fits, shape_text
 from .preprocessing import check_crop, pair, resized
 
 _EXAMPLE = '{"scale": 0.00392156862745098, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}'

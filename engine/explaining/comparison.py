@@ -16,7 +16,7 @@ from .weights import zeros
 
 
 class Explained(NamedTuple):
-    execution: Execution
+    execution: Execution | None
     runs_as: RunsAs | None
     why_not_faster: str | None
 

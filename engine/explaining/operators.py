@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 import onnxruntime
 
 from ...contract.text import untrusted
+from ..measure.cores import cores_for
 from ..measure.inputs import Feeds
-from ..measure.session import cores_for, open_session, session_options
+from ..runtimes.onnxruntime import open_session, session_options
 
 # Blocks, as in every comparison: a model that is called after another finds the caches full of that one.
 BLOCKS = 4
@@ -102,10 +103,10 @@ def call_us(workload: Workload, threads: int) -> float:
     """Microseconds of one call without the profiler, which takes time for each operator: the median of 20, after 5."""
     times: list[float] = []
     with cores_for(threads) as cores:
-        session = open_session(workload.model, threads, cores)
+        session = open_session(Path(workload.model), threads, cores)
         for batch in islice(cycle(workload.batches), CALLS + BLOCKS * CALLS):
             start = time.perf_counter_ns()
-            session.run(None, batch)
+            session.run(batch)
             times.append((time.perf_counter_ns() - start) / 1e3)
     return statistics.median(times[CALLS:])
 

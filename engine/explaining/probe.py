@@ -11,7 +11,8 @@ import numpy as np
 import onnxruntime
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from ..measure.session import cores_for, session_options
+from ..measure.cores import cores_for
+from ..runtimes.onnxruntime import session_options
 
 TRIES = 12
 LAYERS = 4

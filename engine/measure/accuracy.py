@@ -14,7 +14,7 @@ from ..data.dataset import Dataset
 from ..data.objects import Objects
 from ..detection.detector import Decode, Detector, adapter_decoder, decoder, require_objects
 from ..problems import JobProblem
-from ..runtimes.base import Runner
+from ..runtimes.runner import Runner
 from . import metrics
 from .custom import Custom, UserMetric
 from .outcomes import Outcomes

@@ -22,9 +22,11 @@ LEAST_MB = 1.0
 
 
 class MemoryTask(Record):
-    """`inputs`: the file of `inputs.save`, of which the first batch is run."""
+    """`inputs`: the file of `inputs.save`, of which the first batch is run. Without a `model` only the runtime of `format`
+    is loaded."""
 
-    model: str
+    model: str | None
+    format: str = ""
     inputs: str
     threads: int
 
@@ -38,13 +40,18 @@ def peak_memory_mb(model: str | Path, inputs: Path, threads: int, tmp: Path) -> 
 
     The least of five processes.
     """
-    task = MemoryTask(model=str(model), inputs=str(inputs), threads=threads)
-    peaks = [ask(memory_process.__name__, task, Peak, tmp).kb for _ in range(PROCESSES)]
-    return min(peaks) / 1024
+    return _least_mb(MemoryTask(model=str(model), inputs=str(inputs), threads=threads), tmp)
 
 
-def runtime_memory_mb(threads: int, tmp: Path) -> float:
-    """The runtime's own footprint: the peak memory of a process whose model hands on one number."""
+def _least_mb(task: MemoryTask, tmp: Path) -> float:
+    return min(ask(memory_process.__name__, task, Peak, tmp).kb for _ in range(PROCESSES)) / 1024
+
+
+def runtime_memory_mb(format: str, threads: int, tmp: Path) -> float:
+    """The own footprint of a format's runtime: the peak memory of a process whose model hands on one number, in ONNX; of
+    one that has loaded the runtime, for the other formats."""
+    if format != "onnx":
+        return _least_mb(MemoryTask(model=None, format=format, inputs="", threads=threads), tmp)
     numbers = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
     graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "nothing", numbers[:1], numbers[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)

@@ -8,20 +8,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..runtimes.opening import load_runtime, open_session
 from . import inputs
+from .cores import cores_for
 from .reply import reply
-from .session import cores_for, open_session
 
 INFERENCES = 3
 
 
 def weigh(task: dict[str, Any]) -> dict[str, Any]:
     """Loads and runs the model of a `memory.MemoryTask`; the answer is a `memory.Peak`."""
+    if task["model"] is None:
+        load_runtime(task["format"])
+        return {"kb": _peak_kb()}
     (batch,) = inputs.load(task["inputs"], most=1)
     with cores_for(task["threads"]) as cores:
         session = open_session(task["model"], task["threads"], cores)
         for _ in range(INFERENCES):
-            session.run(None, batch)
+            session.run(batch)
     return {"kb": _peak_kb()}
 
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from functools import partial
 from itertools import cycle
 from typing import Any
 
 import numpy as np
 
+from ..runtimes.opening import open_session
 from . import inputs, machine
+from .cores import cores_for
 from .reply import BrokenModel, reply
-from .session import cores_for, open_session
 from .timing import no_collection, time_calls, warm_up
 
 # Each quad is two blocks of each model in the order ABBA, in which a linear drift cancels. Of five, a 20 % trimmed mean
@@ -52,7 +52,7 @@ class Side:
         self._name = name
         self._session = open_session(path, threads, cores)
         self._batches = batches
-        self._calls = cycle([partial(self._session.run, None, batch) for batch in batches])
+        self._calls = cycle([self._session.call(batch) for batch in batches])
         self._block = self._dropped = 0
         self.times: list[float] = []
 
@@ -75,7 +75,7 @@ class Side:
             raise BrokenModel(f"The {self._name} gave other outputs on the same inputs after it was timed than before.")
 
     def _outputs(self) -> list[np.ndarray]:
-        outputs = [output for batch in self._batches[:CHECKED_INPUTS] for output in self._session.run(None, batch)]
+        outputs = [output for batch in self._batches[:CHECKED_INPUTS] for output in self._session.run(batch)]
         arrays = [output for output in outputs if isinstance(output, np.ndarray)]
         if not all(np.isfinite(array).all() for array in arrays if array.dtype.kind == "f"):
             raise BrokenModel(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..data.dataset import Dataset
-from ..runtimes.base import Runner
+from ..runtimes.runner import Runner
 from .accuracy import Arrays, Report, inferences
 
 # Of the largest output: float32 arithmetic in another order differs by 1e-7 to 1e-5, a changed computation by far more.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ...contract.measures import TensorInfo
 from ..data.dataset import Dataset
 from ..problems import JobProblem
-from ..runtimes.base import shape_text
+from ..runtimes.fitting import shape_text
 from .inputs import Feeds
 
 MOST_BATCHES = 8

@@ -7,9 +7,9 @@ from pathlib import Path
 from ...contract.measures import Accuracy, Latency, MachineCondition, Measurement
 from ..data.dataset import Dataset
 from ..jobs import Benchmark, Profile
-from ..models.onnx_file import read
-from ..models.tensors import external_files
-from ..runtimes.base import Runner
+from ..models.formats import sniff
+from ..models.model_file import open_file
+from ..runtimes.runner import Runner
 from . import inputs
 from .memory import peak_memory_mb
 from .rotation import rotation
@@ -18,15 +18,17 @@ from .rotation import rotation
 class Subject:
     """Holds neither runner nor inputs: while it is timed, in processes of its own, this one should hold little.
 
-    `inputs`: the file, written below `tmp`, of the batches that are timed (`inputs.save`).
+    `inputs`: the file, written below `tmp`, of the batches that are timed (`inputs.save`),
+    as the runtime itself takes them: preparing inputs is not timed.
     """
 
     def __init__(self, path: str, runner: Runner, dataset: Dataset, batch_size: int, inputs_file: Path):
         batches = rotation(dataset, runner.inputs, batch_size)
         # One inference with the checks that timed calls go without.
         runner.run(batches[0])
-        inputs.save(batches, inputs_file)
+        inputs.save([runner.native(batch) for batch in batches], inputs_file)
         self.path = path
+        self.format = sniff(Path(path)).format
         self.inputs = inputs_file
         self.runtime = runner.name
 
@@ -61,5 +63,5 @@ class Subject:
 
 
 def file_size_bytes(path: Path) -> int:
-    """The model file and its external data files."""
-    return path.stat().st_size + sum(file.stat().st_size for file in external_files(read(path), path.parent))
+    """Of all files that the model is made of."""
+    return sum(file.stat().st_size for file in open_file(path).files)

@@ -7,7 +7,6 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Literal
@@ -15,12 +14,13 @@ from typing import Literal
 import numpy as np
 
 from ...contract.measures import Interval, Sustained
+from ..runtimes.opening import open_session
 from . import inputs, machine
 from .condition import Condition
+from .cores import cores_for
 from .latency import LEAST_EFFECT
 from .lock import one_at_a_time
 from .machine import Load
-from .session import cores_for, open_session
 from .statistics import t_quantile
 from .timing import Call, no_collection, time_calls, warm_up
 from .watch import condition
@@ -94,7 +94,7 @@ def sustain(path: str, inputs_file: Path, threads: int, seconds: float, report: 
     window = min(WINDOW_S, seconds / 4)
     with one_at_a_time(lambda why: report(0.0, why)), cores_for(threads) as cores, no_collection():
         session = open_session(path, threads, cores)
-        calls = cycle([partial(session.run, None, batch) for batch in inputs.load(inputs_file)])
+        calls = cycle([session.call(batch) for batch in inputs.load(inputs_file)])
         warm_up(calls, least_calls=5, least_ms=100)
         condition_before, before = Condition.read(), machine.read()
         load = ConstantLoad(calls, seconds, report)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Format = Literal["onnx", "pytorch", "tensorflow", "tflite", "tensorrt", "unknown"]
+Format = Literal["onnx", "pytorch", "tensorflow", "tflite", "openvino", "tensorrt", "unknown"]
 
 EDGE = 1 << 20
 
@@ -20,6 +20,7 @@ SUFFIXES: dict[str, tuple[Format, str]] = {
     ".pb": ("tensorflow", "TensorFlow graph"),
     ".h5": ("tensorflow", "Keras HDF5 model"),
     ".keras": ("tensorflow", "Keras archive"),
+    ".xml": ("openvino", "OpenVINO model"),
     ".tflite": ("tflite", "TensorFlow Lite model"),
     ".engine": ("tensorrt", "TensorRT engine"),
     ".plan": ("tensorrt", "TensorRT engine"),

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..measure import inputs
 from ..problems import JobProblem
-from ..runtimes import open_runner
+from ..runtimes.runner import open_runner
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto
 
 from ...contract.evaluation import Evaluation, Preprocessing
 from ...contract.measures import FileDigest
@@ -19,10 +18,10 @@ from ..digests import SUMS, file_digest, sums
 from ..jobs import BuildPackage, Packaged
 from ..measure.accuracy import batch_size
 from ..models import onnx_file
+from ..models.model_file import ModelFile, open_file
 from ..models.tensors import external_span, external_tensors
 from ..problems import JobProblem
-from ..runtimes import open_runner
-from ..runtimes.base import Runner
+from ..runtimes.runner import Runner, open_runner
 from ..samples import batches, evenly, whole_batches
 from .readme import render
 from .verify import INFER, broken, infer_code, repeat_recorded
@@ -43,13 +42,13 @@ def run(task: BuildPackage, bench: Bench) -> Packaged:
     folder = bench.files / "package"
     folder.mkdir()
     source = Path(task.variant_path)
-    model = onnx_file.read(source)
-    _copy_model(model, source, folder, task.file_name)
-    runner = open_runner(folder / task.file_name)
+    model = open_file(source)
+    _copy_model(model, folder, task.file_name)
+    runner = open_runner(folder / task.file_name, interface=task.interface)
     evaluation = open_evaluation(task.evaluation, runner.inputs, bench.roots)
 
     bench.report(0.3, "recording the outputs for a few samples")
-    about = _about(task.file_name, runner, evaluation.preprocessing, _TOLERANCE[onnx_file.precision(model)])
+    about = _about(task.file_name, runner, evaluation.preprocessing, _TOLERANCE[model.precision])
     _write_json(folder / "preprocessing.json", about | _decoding(task.evaluation, evaluation))
     _record(runner, evaluation, folder / "verification.npz")
     (folder / INFER).write_bytes(infer_code())
@@ -66,10 +65,16 @@ def run(task: BuildPackage, bench: Bench) -> Packaged:
     return Packaged(files=files, verified=True, verification=said)
 
 
-def _copy_model(model: ModelProto, source: Path, folder: Path, name: str) -> None:
-    """The model's file, and its external data where the model looks for it."""
+def _copy_model(model: ModelFile, folder: Path, name: str) -> None:
+    """The model's file, and what it keeps in other files where it looks for them."""
+    source = model.path
     shutil.copyfile(source, folder / name)
-    for tensor in external_tensors(model):
+    if model.format != "onnx":
+        for file in model.files:
+            if file != source.resolve():
+                shutil.copyfile(file, folder / file.name)
+        return
+    for tensor in external_tensors(onnx_file.read(source)):
         file, *_ = external_span(tensor, source.parent)
         location = next(entry.value for entry in tensor.external_data if entry.key == "location")
         place = PurePosixPath(location)

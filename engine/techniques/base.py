@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from onnx import ModelProto
 
 from ... import __version__
+from ...contract.measures import Interface
 from ..bench import Bench
 from ..data.dataset import Dataset
 from ..models.identity import strip_unused_opsets
@@ -24,11 +25,13 @@ class Made:
 
 
 class Technique(Protocol):
-    def run(self, parent: Path, step: Any, out: Path, calibration: Dataset | None, bench: Bench) -> Made:
+    def run(
+        self, parent: Path, step: Any, out: Path, calibration: Dataset | None, interface: Interface, bench: Bench
+    ) -> Made:
         """Writes the optimized model to `out`; the parent is only read. The same input gives the same bytes.
 
         `step` is the technique's own step of contract/steps.py. `calibration` is there where the technique needs it
-        (NEEDS_CALIBRATION). Raises JobProblem where the technique does not apply to this model.
+        (`needs_calibration`); its samples are fed as `interface`, the session's, says. Raises JobProblem where the technique does not apply to this model.
         """
         ...
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from onnx import ModelProto, NodeProto
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
+from ...contract.measures import Interface
 from ...contract.steps import Float16
 from ..bench import Bench
 from ..data.dataset import Dataset
@@ -22,7 +23,9 @@ _ON_A_CPU = (
 )
 
 
-def run(parent: Path, step: Float16, out: Path, calibration: Dataset | None, bench: Bench) -> Made:
+def run(
+    parent: Path, step: Float16, out: Path, calibration: Dataset | None, interface: Interface, bench: Bench
+) -> Made:
     model = onnx_file.load(parent)
     refuse_unless_float32(onnx_file.precision(model), "float16")
     halved = convert_float_to_float16(onnx_file.load(parent), keep_io_types=True)

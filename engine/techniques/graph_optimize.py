@@ -8,6 +8,7 @@ from pathlib import Path
 import onnxruntime as ort
 from onnx import ModelProto
 
+from ...contract.measures import Interface
 from ...contract.steps import GraphOptimize
 from ..bench import Bench
 from ..data.dataset import Dataset
@@ -16,7 +17,9 @@ from ..problems import JobProblem
 from .base import Made, write
 
 
-def run(parent: Path, step: GraphOptimize, out: Path, calibration: Dataset | None, bench: Bench) -> Made:
+def run(
+    parent: Path, step: GraphOptimize, out: Path, calibration: Dataset | None, interface: Interface, bench: Bench
+) -> Made:
     model = onnx_file.load(parent)
     if onnx_file.precision(model) == "fp16":
         raise JobProblem(

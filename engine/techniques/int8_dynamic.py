@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from ...contract.measures import Interface
 from ...contract.steps import Int8Dynamic
 from ..bench import Bench
 from ..data.dataset import Dataset
@@ -15,7 +16,9 @@ from .base import Made, refuse_unless_float32, write
 from .preparing import prepare
 
 
-def run(parent: Path, step: Int8Dynamic, out: Path, calibration: Dataset | None, bench: Bench) -> Made:
+def run(
+    parent: Path, step: Int8Dynamic, out: Path, calibration: Dataset | None, interface: Interface, bench: Bench
+) -> Made:
     model = onnx_file.load(parent)
     refuse_unless_float32(onnx_file.precision(model), "int8_dynamic")
     prepared = prepare(model, bench.tmp)

@@ -14,6 +14,7 @@ import onnx
 from onnx import ModelProto
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
+from ...contract.measures import Interface
 from ...contract.steps import Int8Static
 from ...contract.text import untrusted
 from ..bench import Bench
@@ -28,7 +29,9 @@ from .preparing import PER_CHANNEL, prepare, raised, surviving_names
 _SEED = 0
 
 
-def run(parent: Path, step: Int8Static, out: Path, calibration: Dataset | None, bench: Bench) -> Made:
+def run(
+    parent: Path, step: Int8Static, out: Path, calibration: Dataset | None, interface: Interface, bench: Bench
+) -> Made:
     if calibration is None:
         raise JobProblem("CALIBRATION_REQUIRED", "int8_static finds its ranges on a calibration set, and there is none")
     model = onnx_file.load(parent)

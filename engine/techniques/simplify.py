@@ -7,6 +7,7 @@ from pathlib import Path
 import onnxsim
 from onnx import ModelProto
 
+from ...contract.measures import Interface
 from ...contract.steps import Simplify
 from ..bench import Bench
 from ..data.dataset import Dataset
@@ -17,7 +18,9 @@ from .base import Made, write
 NOT_PORTABLE = ["fuse_attention", "fuse_gqa"]
 
 
-def run(parent: Path, step: Simplify, out: Path, calibration: Dataset | None, bench: Bench) -> Made:
+def run(
+    parent: Path, step: Simplify, out: Path, calibration: Dataset | None, interface: Interface, bench: Bench
+) -> Made:
     model = onnx_file.load(parent)
     simplified = simplify(model)
     notes = []

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from edgeopt.contract.evaluation import Evaluation, Metric, Preprocessing
+from edgeopt.contract.measures import Interface
 from edgeopt.engine.bench import Bench
 from edgeopt.engine.calibration.audit import audit
 from edgeopt.engine.calibration.finding import Finding
 from edgeopt.engine.data.dataset import open_dataset, open_evaluation
-from edgeopt.engine.models import onnx_file
+from edgeopt.engine.models.model_file import open_file
 from onnx import TensorProto, helper
 
 from .tiny_models import Axis, save
@@ -46,11 +47,13 @@ class World:
         """Of the calibration set at `path`, or of these arrays."""
         if path is None:
             path = self.write(**arrays)
-        inputs = onnx_file.inputs(onnx_file.read(self.model))
+        model = open_file(self.model)
+        inputs = model.inputs
         evaluation = open_evaluation(self.evaluation, inputs)
         calibration = open_dataset(path, evaluation.preprocessing, inputs, labelled=False)
         bench = Bench(self.folder, self.folder)
-        return audit(self.model, calibration, evaluation, metric=self.evaluation.metric, used=used, bench=bench)
+        interface = Interface(inputs=inputs, outputs=model.outputs)
+        return audit(model, interface, calibration, evaluation, metric=self.evaluation.metric, used=used, bench=bench)
 
     def write(self, **arrays: Any) -> str:
         path = self.folder / "calibration.npz"

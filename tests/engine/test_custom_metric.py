@@ -16,7 +16,7 @@ from edgeopt.engine.measure import custom, user_code
 from edgeopt.engine.measure.accuracy import evaluate
 from edgeopt.engine.measure.outcomes import Outcomes
 from edgeopt.engine.problems import JobProblem
-from edgeopt.engine.runtimes import open_runner
+from edgeopt.engine.runtimes.runner import open_runner
 
 from .small_models import CLASSES, FEATURES, classifier, evaluation_set, make_bench
 from .test_validating import World

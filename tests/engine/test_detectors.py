@@ -17,7 +17,7 @@ from edgeopt.engine.jobs import Inspect
 from edgeopt.engine.measure.accuracy import evaluate
 from edgeopt.engine.measure.outcomes import Outcomes
 from edgeopt.engine.problems import JobProblem
-from edgeopt.engine.runtimes import open_runner
+from edgeopt.engine.runtimes.runner import open_runner
 
 from .detectors import GRID, detector, drawings, evaluation
 from .small_models import classifier, evaluation_set, make_bench

@@ -22,6 +22,7 @@ from edgeopt.engine.models import onnx_file
 from edgeopt.engine.models.formats import sniff
 from edgeopt.engine.models.tensors import check_tensors
 from edgeopt.engine.problems import JobProblem
+from edgeopt.engine.runtimes.catalog import missing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, helper, numpy_helper
@@ -172,9 +173,16 @@ def test_a_saved_model_folder_is_tensorflow(tmp_path: Path):
     assert sniff(tmp_path).format == "tensorflow"
 
 
-def test_formats_that_are_not_opened_yet_say_so(tmp_path: Path):
+def test_formats_whose_runtime_is_absent_say_what_to_install(tmp_path: Path):
+    if missing("tflite") is None:
+        pytest.skip("ai-edge-litert is installed")
     (tmp_path / "m.tflite").write_bytes(b"\x20\0\0\0TFL3")
-    assert "export it to ONNX" in refused(tmp_path, tmp_path / "m.tflite", "UNAVAILABLE")
+    assert "pip install 'edgeopt[tflite]'" in refused(tmp_path, tmp_path / "m.tflite", "UNAVAILABLE")
+
+
+def test_a_file_that_is_named_as_what_it_is_not_says_so(tmp_path: Path):
+    (tmp_path / "m.onnx").write_bytes(b"\x20\0\0\0TFL3")
+    assert "named like a model in onnx" in refused(tmp_path, tmp_path / "m.onnx", "BAD_FILE")
 
 
 def external_model(folder: Path, location: str = "net.data") -> Path:

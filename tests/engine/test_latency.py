@@ -21,7 +21,7 @@ from edgeopt.engine.measure.pair_process import block_calls, dropped_calls
 from edgeopt.engine.measure.pairing import FEWEST, PairTimes, balanced, enough, is_flagged, that_count
 from edgeopt.engine.measure.rotation import rotation
 from edgeopt.engine.problems import JobProblem
-from edgeopt.engine.runtimes import open_runner
+from edgeopt.engine.runtimes.runner import open_runner
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper

@@ -41,7 +41,7 @@ def test_the_memory_of_this_process_is_not_in_the_peak(tmp_path: Path, batch: Pa
 
 
 def test_the_runtime_is_most_of_a_small_models_peak(tmp_path: Path, batch: Path):
-    runtime = runtime_memory_mb(1, tmp_path)
+    runtime = runtime_memory_mb("onnx", 1, tmp_path)
     assert 20 < runtime < 200
     assert peak_memory_mb(classifier(tmp_path / "small.onnx"), batch, 1, tmp_path) == pytest.approx(runtime, abs=3)
 
@@ -65,7 +65,7 @@ def test_nothing_is_left_behind(tmp_path: Path, batch: Path):
     model = classifier(tmp_path / "small.onnx")
     before = set(tmp_path.iterdir())
     peak_memory_mb(model, batch, 1, tmp_path)
-    runtime_memory_mb(1, tmp_path)
+    runtime_memory_mb("onnx", 1, tmp_path)
     assert set(tmp_path.iterdir()) == before
 
 

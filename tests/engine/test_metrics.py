@@ -11,7 +11,7 @@ from edgeopt.engine.measure import metrics
 from edgeopt.engine.measure.accuracy import evaluate, inferences
 from edgeopt.engine.measure.outcomes import Outcomes
 from edgeopt.engine.problems import JobProblem
-from edgeopt.engine.runtimes import open_runner
+from edgeopt.engine.runtimes.runner import open_runner
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst

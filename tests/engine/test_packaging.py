@@ -22,7 +22,7 @@ from edgeopt.engine.data.preprocessing import apply
 from edgeopt.engine.jobs import BuildPackage, Packaged, Verified, VerifyPackage
 from edgeopt.engine.packaging import build, infer_onnxruntime, verify
 from edgeopt.engine.problems import JobProblem
-from edgeopt.engine.runtimes import open_runner
+from edgeopt.engine.runtimes.runner import open_runner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper

@@ -16,7 +16,7 @@ from edgeopt.contract.steps import Simplify
 from edgeopt.engine.jobs import Benchmark, Inspect, JobSpec, Optimize, Pinned, PinnedFile
 from edgeopt.engine.pinned import on_copies
 from edgeopt.engine.problems import JobProblem
-from edgeopt.engine.runtimes import open_runner
+from edgeopt.engine.runtimes.runner import open_runner
 from onnx.external_data_helper import convert_model_to_external_data
 
 from .small_models import FEATURES, STAMP, classifier

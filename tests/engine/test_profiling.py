@@ -16,7 +16,7 @@ from edgeopt.engine.data.dataset import open_evaluation
 from edgeopt.engine.jobs import Profile, Profiled
 from edgeopt.engine.measure.outcomes import Outcomes
 from edgeopt.engine.problems import JobProblem
-from edgeopt.engine.runtimes import open_runner
+from edgeopt.engine.runtimes.runner import open_runner
 from onnx import helper
 
 from .small_models import STAMP, classifier, evaluation_set, make_bench, save_model

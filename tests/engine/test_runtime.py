@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from edgeopt.contract.measures import TensorInfo
 from edgeopt.engine.problems import JobProblem
-from edgeopt.engine.runtimes import open_runner
-from edgeopt.engine.runtimes.base import adapt, convert
+from edgeopt.engine.runtimes.fitting import adapt, convert
+from edgeopt.engine.runtimes.runner import open_runner
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst

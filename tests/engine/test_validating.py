@@ -18,7 +18,7 @@ from edgeopt.engine.measure.accuracy import evaluate
 from edgeopt.engine.measure.noninferiority import Bar, judge
 from edgeopt.engine.measure.outcomes import Outcomes
 from edgeopt.engine.problems import JobProblem
-from edgeopt.engine.runtimes import open_runner
+from edgeopt.engine.runtimes.runner import open_runner
 from edgeopt.engine.validating import run
 from hypothesis import given
 from hypothesis import strategies as st

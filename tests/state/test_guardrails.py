@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from edgeopt.state.events import QuestionClosed
-from edgeopt.state.guardrails import QUESTIONS_AT_MOST, Facts, Request, judge
+from edgeopt.state.guardrails import judge
+from edgeopt.state.request import Facts, Request
+from edgeopt.state.rules.decisions import QUESTIONS_AT_MOST
 
 from . import worlds
 

@@ -9,7 +9,9 @@ from functools import cache
 
 from edgeopt.contract.steps import Int8Static
 from edgeopt.state.events import DecisionMade, Event, PackageBuilt, QuestionClosed, VariantCreated
-from edgeopt.state.guardrails import QUESTIONS_AT_MOST, Facts, Request, judge, needs_person
+from edgeopt.state.guardrails import judge
+from edgeopt.state.request import Facts, Request
+from edgeopt.state.rules.decisions import QUESTIONS_AT_MOST, needs_person
 from edgeopt.state.session import BASELINE, Session
 
 from . import worlds

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 from edgeopt.state.events import CallRefused, DecisionMade, Event
-from edgeopt.state.guardrails import FileState
+from edgeopt.state.request import FileState
 from edgeopt.tools.fingerprints import Fingerprints
 from edgeopt.tools.workshop import Policy
 

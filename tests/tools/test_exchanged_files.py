@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from edgeopt.state.guardrails import FileState
+from edgeopt.state.request import FileState
 from edgeopt.tools.fingerprints import Fingerprints
 
 from . import planted

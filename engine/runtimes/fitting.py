@@ -1,37 +1,13 @@
-"""What every inference runtime gives, and the one adapter through which arrays reach it."""
+"""Whether arrays fit the tensors that a model takes, and the same arrays in their dtypes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ...contract.measures import TensorInfo
 from ..problems import JobProblem
-
-
-class Runner(Protocol):
-    """A loaded model. Dtypes are numpy's names; a dynamic axis is None."""
-
-    @property
-    def name(self) -> str:
-        """The runtime and its version, as `onnxruntime 1.31.1`."""
-        ...
-
-    @property
-    def inputs(self) -> list[TensorInfo]: ...
-
-    @property
-    def outputs(self) -> list[TensorInfo]: ...
-
-    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """One inference on arrays by input name. JobProblem INVALID_ARGUMENT where they do not fit the inputs."""
-        ...
-
-    def raw_call(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:
-        """The same inference as a call without checks or conversions, for timing."""
-        ...
 
 
 def adapt(feeds: Mapping[str, np.ndarray], inputs: Sequence[TensorInfo]) -> dict[str, np.ndarray]:

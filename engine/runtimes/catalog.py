@@ -1,0 +1,44 @@
+"""The inference runtimes that there are: which formats each opens, and how to come by it. Nothing is imported to say so."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import NamedTuple
+
+
+class Runtime(NamedTuple):
+    """`module`: of this package. `distribution`: what is installed. `extra`: of edgeopt, that brings it; None where it
+    comes along."""
+
+    module: str
+    distribution: str
+    extra: str | None
+
+
+# By the format that they open; `models.formats` says which format a file has.
+RUNTIMES: dict[str, Runtime] = {
+    "onnx": Runtime("onnxruntime", "onnxruntime", None),
+    "pytorch": Runtime("pytorch", "torch", "torch"),
+    "tensorflow": Runtime("tensorflow", "tensorflow", "tensorflow"),
+    "tflite": Runtime("tflite", "ai-edge-litert", "tflite"),
+    "openvino": Runtime("openvino", "openvino", "openvino"),
+    "tensorrt": Runtime("tensorrt", "tensorrt-cu13", "tensorrt"),
+}
+
+
+def version(distribution: str) -> str | None:
+    """The installed version; None where it is not installed."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def missing(format: str) -> str | None:
+    """What to install before a model of this format runs here; None where nothing is missing."""
+    runtime = RUNTIMES[format]
+    if version(runtime.distribution) is not None:
+        return None
+    return (
+        f"{runtime.distribution} is not installed, which runs {format} models: pip install 'edgeopt[{runtime.extra}]'"
+    )
