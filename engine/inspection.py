@@ -16,7 +16,7 @@ from .detection.detector import require_objects
 from .detection.geometry import placement
 from .jobs import Inspect, Inspected
 from .measure import metrics
-from .measure.accuracy import Inferred, adapted, batch_size, decode_with, without_labels
+from .measure.accuracy import Inferred, adapted, batch_size, check_grouped, decode_with, without_labels
 from .measure.user_code import load
 from .models.model_file import ModelFile, open_file
 from .models.trial import Trial, try_model
@@ -69,6 +69,9 @@ def _first_batch(dataset: Dataset, inputs: list[TensorInfo]) -> dict[str, np.nda
 def _check_metric(task: Inspect, evaluation: Dataset, trial: Trial, samples: int) -> None:
     """Raises JobProblem where the outputs or the labels are not what the metric needs: a baseline would fail later."""
     metric, labels = task.evaluation.metric, evaluation.labels
+    check_grouped(evaluation, task.adapter)
+    if evaluation.group > 1:
+        return  # one row is no sample: the baseline will tell
     inferred = Inferred([trial.outputs], samples, samples)
     if metric in DETECTION:
         _check_decoding(task, evaluation, next(inferred.each()))

@@ -16,26 +16,32 @@ from ..runtimes.fitting import convert
 from .coco import CocoSource, coco_file, open_coco
 from .csv_file import open_csv
 from .folder import open_folder
-from .npz import open_npz
+from .npz import NpzSource, open_npz
 from .preprocessing import apply
 from .resolving import resolve
 from .source import Source, add_array, allowed
 
 
 class Dataset:
-    """Samples and labels, or `objects` instead of labels. `preprocessing` is complete; folders, CSV and COCO sets are read
-    batch by batch."""
+    """Rows that the model is fed, and the samples' labels, or `objects` instead of labels. A sample is one row, or `group`
+    rows that follow each other. `preprocessing` is complete; folders, CSV and COCO sets are read batch by batch."""
 
     def __init__(self, source: Source, preprocessing: Preprocessing, inputs: Sequence[TensorInfo]):
         self.preprocessing = preprocessing
         self.labels = source.labels
         self.objects = source.objects if isinstance(source, CocoSource) else None
         self.ordered_classes = source.ordered_classes
+        self.group = source.group if isinstance(source, NpzSource) else 1
         self._source = source
         self._inputs = inputs
 
     def __len__(self) -> int:
+        """Rows."""
         return len(self._source)
+
+    @property
+    def samples(self) -> int:
+        return len(self) // self.group
 
     @cached_property
     def info(self) -> DataInfo:
@@ -44,14 +50,14 @@ class Dataset:
         labels = self.labels if self.objects is None else self.objects.category
         whole = labels is not None and labels.ndim == 1 and labels.dtype.kind in "biu"
         return DataInfo(
-            samples=len(self),
+            samples=self.samples,
             classes=len(np.unique(labels)) if labels is not None and whole else None,
             digest=self._source.digest(),
             kind=self._source.kind,
         )
 
     def feeds(self, start: int, stop: int) -> dict[str, np.ndarray]:
-        """Samples start to stop (clipped to the set) by input name: preprocessed, in the model's dtype and layout."""
+        """Rows start to stop (clipped to the set) by input name: preprocessed, in the model's dtype and layout."""
         batch = self._source.read(start, stop)
         if len(self._inputs) == 1:
             (info,), (values,) = self._inputs, batch.values()
@@ -59,7 +65,7 @@ class Dataset:
         return {info.name: convert(np.asarray(batch[info.name]), info) for info in self._inputs}
 
     def raw(self, start: int, stop: int) -> dict[str, np.ndarray]:
-        """The same samples before preprocessing, as {"inputs": uint8 (N, H, W, C)} or by input name.
+        """The same rows before preprocessing, as {"inputs": uint8 (N, H, W, C)} or by input name.
 
         Images of different sizes can be had one at a time only (JobProblem BAD_FILE).
         """
@@ -67,7 +73,7 @@ class Dataset:
         return {name: apply(values, nothing) for name, values in self._source.read(start, stop).items()}
 
     def sample_digests(self) -> list[str]:
-        """sha256 of each sample's stored values (decoded pixels), without its label: to find samples that sets share."""
+        """sha256 of each row's stored values (decoded pixels), without its label: to find samples that sets share."""
         return [self._sample_digest(index) for index in range(len(self))]
 
     def _sample_digest(self, index: int) -> str:

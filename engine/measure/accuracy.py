@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -67,12 +69,25 @@ def evaluate(
     labels = dataset.labels
     if labels is None:
         raise JobProblem("BAD_FILE", without_labels(dataset, metric), ["labels"])
+    check_grouped(dataset, adapter)
     judge = _gatherer(metric, labels, dataset.ordered_classes, user_code)
     read = Inferred.joined if adapter is None else adapted(load(adapter, "adapter"))
     keys = [row.tobytes() for row in labels]
     return judge.outcomes(
         _unique(runner, dataset, report, keys, lambda at, found: judge.add(at, at + found.samples, read(found)))
     )
+
+
+def check_grouped(dataset: Dataset, adapter: UserCode | None) -> None:
+    """JobProblem INVALID_ARGUMENT where samples are several rows, and nobody says what to make of their outputs."""
+    if dataset.group > 1 and adapter is None:
+        raise JobProblem(
+            "INVALID_ARGUMENT",
+            f"each sample of the evaluation set is {dataset.group} rows of the model's inputs, so the outputs of a sample are"
+            f" {dataset.group} rows too: give evaluation.adapter='file.py:function', which makes of them what the metric"
+            " reads (as the cosine of two embeddings), or arrays with one row a sample",
+            ["evaluation.adapter"],
+        )
 
 
 def without_labels(dataset: Dataset, metric: str) -> str:
@@ -109,9 +124,10 @@ def _unique(
     key: int64."""
     seen: set[bytes] = set()
     unique: list[int] = []
-    for start, feeds, inferred in inferences(runner, dataset, report):
+    for first, feeds, inferred in inferences(runner, dataset, report):
+        start = first // dataset.group
         add(start, inferred)
-        for index, content in enumerate(_contents(feeds, keys[start:]), start):
+        for index, content in enumerate(_contents(feeds, keys[start:], dataset.group), start):
             if content not in seen:
                 seen.add(content)
                 unique.append(index)
@@ -131,27 +147,34 @@ def _gatherer(
 
 
 def inferences(runner: Runner, dataset: Dataset, report: Report) -> Iterator[tuple[int, Arrays, Inferred]]:
-    """Every sample once, in order: (index of the first, feeds, what came out) of some consecutive samples at a time.
+    """Every row once, in order: (index of the first, feeds, what came out) of some consecutive samples at a time.
 
-    The last batch of a fixed size is filled up with its last sample.
+    The last batch of a fixed size is filled up with its last row.
     """
     size, total = batch_size(runner.inputs), len(dataset)
-    chunk = size * max(1, _READ // size)
+    whole = math.lcm(size, dataset.group)
+    chunk = whole * max(1, _READ // whole)
     for start in range(0, total, chunk):
         feeds = dataset.feeds(start, start + chunk)
         stop = min(start + chunk, total)
         parts = [_run(runner, feeds, at, size) for at in range(0, stop - start, size)]
-        yield start, feeds, Inferred(parts, size, stop - start)
-        report(stop / total, f"{stop} of {total} samples")
+        yield start, feeds, Inferred(parts, size, stop - start, dataset.group)
+        report(stop / total, f"{stop // dataset.group} of {dataset.samples} samples")
 
 
 @dataclass(frozen=True)
 class Inferred:
-    """The outputs of some inferences of `size` samples each; together they are of `samples` consecutive samples."""
+    """The outputs of some inferences of `size` rows each; together they are of `rows` consecutive rows, of which `group`
+    make a sample."""
 
     parts: list[Arrays]
     size: int
-    samples: int
+    rows: int
+    group: int = 1
+
+    @property
+    def samples(self) -> int:
+        return self.rows // self.group
 
     def joined(self) -> Arrays:
         """The outputs as one; those that do not have one row a sample, all alike, are left out."""
@@ -159,13 +182,22 @@ class Inferred:
         for name in self.parts[0]:
             shapes = {part[name].shape for part in self.parts}
             if len(shapes) == 1 and shapes.pop()[:1] == (self.size,):
-                joined[name] = np.concatenate([part[name] for part in self.parts])[: self.samples]
+                joined[name] = np.concatenate([part[name] for part in self.parts])[: self.rows]
         return joined
 
     def each(self) -> Iterator[Arrays]:
-        """The outputs of one sample at a time, as the model gives them for a batch of one."""
-        for sample in range(self.samples):
-            batch, row = divmod(sample, self.size)
+        """The outputs of one sample at a time, as the model gives them for a batch of its rows."""
+        if self.group == 1:
+            yield from self._each_row()
+            return
+        rows = self._each_row()
+        for _ in range(self.samples):
+            together = list(islice(rows, self.group))
+            yield {name: np.concatenate([row[name] for row in together]) for name in together[0]}
+
+    def _each_row(self) -> Iterator[Arrays]:
+        for index in range(self.rows):
+            batch, row = divmod(index, self.size)
             part = self.parts[batch]
             if self.size == 1:
                 yield part
@@ -183,13 +215,13 @@ def _filled(values: np.ndarray, size: int) -> np.ndarray:
     )
 
 
-def _contents(feeds: Arrays, keys: Sequence[bytes]) -> list[bytes]:
+def _contents(feeds: Arrays, keys: Sequence[bytes], group: int) -> list[bytes]:
     """A digest of what the model was fed for each sample, and of its label's key."""
     contents = []
-    for row in range(len(next(iter(feeds.values())))):
-        digest = hashlib.sha256(keys[row])
+    for sample in range(len(next(iter(feeds.values()))) // group):
+        digest = hashlib.sha256(keys[sample])
         for values in feeds.values():
-            digest.update(f"|{values.shape[1:]}|".encode() + values[row].tobytes())
+            digest.update(f"|{values.shape[1:]}|".encode() + values[group * sample : group * (sample + 1)].tobytes())
         contents.append(digest.digest())
     return contents
 
