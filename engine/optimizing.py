@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from ..contract.measures import Interface
-from ..contract.steps import MAKES, TAKES, Step, needs_calibration, precision_asked, takes
+from ..contract.steps import MAKES, TAKES, Step, claims_exact, needs_calibration, precision_asked, takes
 from ..contract.text import untrusted
 from .bench import Bench
 from .calibration.audit import require_fit
+from .conforming import differences
 from .data.dataset import Dataset, open_dataset, open_evaluation
 from .digests import file_digest
 from .explaining.kinds import runs_as
@@ -19,6 +20,7 @@ from .explaining.operators import Workload, profile
 from .jobs import Optimize, Optimized
 from .models import onnx_file
 from .models.model_file import SUFFIXES, ModelFile, open_file
+from .parting import Pieces, share, where_they_part
 from .problems import JobProblem
 from .runtimes.runner import open_runner
 from .samples import batches, evenly
@@ -27,6 +29,9 @@ from .techniques.base import Made
 
 # Enough to see outputs that no longer depend on the input; how accurate they are is measured later.
 _ACCEPTANCE_SAMPLES = 32
+# Of an output's range: float32 arithmetic in another order and by other kernels differs by 1e-7 to 1e-4.
+MATCH = 1e-3
+_SEARCH_S = 120.0
 
 Outputs = dict[str, list[np.ndarray]]
 
@@ -35,7 +40,7 @@ def run(task: Optimize, bench: Bench) -> Optimized:
     """Writes the variant to the job's files and accepts it only if it loads and answers on real samples.
 
     Raises JobProblem: whatever the technique refuses (UNAVAILABLE, INVALID_ARGUMENT), CALIBRATION_REQUIRED,
-    CALIBRATION_UNFIT, NOT_LOADABLE, BAD_OUTPUTS.
+    CALIBRATION_UNFIT, NOT_LOADABLE, BAD_OUTPUTS, OUTPUTS_DIFFER.
     """
     parent = open_file(Path(task.parent_path))
     _check_takes(task.step, parent.format)
@@ -49,10 +54,16 @@ def run(task: Optimize, bench: Bench) -> Optimized:
     made = _make(task.step, parent.path, out, calibration, interface, bench)
 
     bench.report(0.9, "running the new model on real samples")
-    accept(parent.path, out, evaluation, interface)
+    gap = accept(parent.path, out, evaluation, interface)
     new = open_file(out)
-    changed = parent.format != new.format or new.graph != parent.graph
+    converted = parent.format != new.format
+    if gap > MATCH and claims_exact(task.step.technique, task.step.model_dump()):
+        raise _part(gap, task, parent, out, calibration, interface, evaluation, bench)
+    changed = converted or new.graph != parent.graph
     notes = [*made.notes, *audited, *_not_as_asked(task.step, out, evaluation, bench)]
+    if converted:
+        notes += [f"outputs differ from the parent's by {gap:.2g} of their range at most, on real samples"]
+        notes += differences(out, interface)
     if not changed:
         notes.insert(0, "the step changed nothing: the new file computes exactly what its parent does")
     before, now = (sum(file.stat().st_size for file in model.files) for model in (parent, new))
@@ -67,6 +78,40 @@ def run(task: Optimize, bench: Bench) -> Optimized:
         parameters=task.step.model_dump(exclude={"technique"}),
         notes=notes,
         weights=new.weights,
+    )
+
+
+def _part(
+    gap: float,
+    task: Optimize,
+    parent: ModelFile,
+    out: Path,
+    calibration: Dataset | None,
+    interface: Interface,
+    evaluation: Dataset,
+    bench: Bench,
+) -> JobProblem:
+    """What to say of a conversion that claims to be exact and is not: how far the outputs are off, and since which layer."""
+    where = None
+    if parent.format == "onnx":
+        bench.report(0.9, "looking for the layer where the outputs part")
+
+        def convert(piece: Path, converted: Path) -> Made:
+            own = open_file(piece)
+            piece_interface = Interface(inputs=own.inputs, outputs=own.outputs)
+            return _make(task.step, piece, converted, calibration, piece_interface, bench)
+
+        runner = open_runner(parent.path, interface=interface)
+        feeds = [runner.native(fed) for fed in batches(evaluation, runner.inputs, evenly(len(evaluation), 4))]
+        pieces = Pieces(parent.path, convert, out.suffix, feeds, bench.tmp, MATCH)
+        where = where_they_part(pieces, [info.name for info in parent.outputs], _SEARCH_S)
+    since = (
+        f"they part at {where}, whose inputs are still the same" if where else "the layer where they part was not found"
+    )
+    return JobProblem(
+        "OUTPUTS_DIFFER",
+        f"{task.step.technique} claims to compute the same, and on real samples its outputs differ from the parent's by"
+        f" {gap:.2g} of their range; {since}. Nothing was made: take another conversion, or report the layer",
     )
 
 
@@ -145,9 +190,12 @@ def _make(step: Step, parent: Path, out: Path, calibration: Dataset | None, inte
         raise JobProblem("TECHNIQUE_FAILED", f"{step.technique} does not cope with this model. {reason}") from error
 
 
-def accept(parent: Path, variant: Path, samples: Dataset, interface: Interface | None = None) -> None:
+def accept(parent: Path, variant: Path, samples: Dataset, interface: Interface | None = None) -> float:
     """Raises JobProblem NOT_LOADABLE or BAD_OUTPUTS unless the variant loads and has the parent's outputs, and these are
-    finite and vary from sample to sample wherever the parent's do."""
+    finite and vary from sample to sample wherever the parent's do.
+
+    Returns how far any output differs from the parent's at most, as a share of that output's range on these samples.
+    """
     before = _outputs(parent, samples, interface)
     try:
         after = _outputs(variant, samples, interface)
@@ -164,6 +212,7 @@ def accept(parent: Path, variant: Path, samples: Dataset, interface: Interface |
             raise JobProblem(
                 "BAD_OUTPUTS", _broken(name, values, "the same for every sample, and the parent's are not")
             )
+    return max((share(before[name], values) for name, values in after.items()), default=0.0)
 
 
 def _outputs(model: Path, samples: Dataset, interface: Interface | None) -> Outputs:
