@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DONE := $(VENV)/.installed
+EXTRAS := $(VENV)/.extras
 
-.PHONY: demo test test-all lint types benchmarks clean
+.PHONY: demo test test-all test-formats lint types benchmarks clean
 
 $(DONE): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -19,6 +20,14 @@ test: $(DONE)
 
 test-all: $(DONE)
 	$(BIN)/python -m pytest
+
+# PyTorch, TensorFlow, LiteRT and OpenVINO (4 GB), and the tests that are skipped without them.
+$(EXTRAS): $(DONE)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,all]'
+	touch $(EXTRAS)
+
+test-formats: $(EXTRAS)
+	$(BIN)/python -m pytest -m 'not slow' $$(grep -rl importorskip --include='test_*.py' tests)
 
 lint: $(DONE)
 	$(BIN)/ruff check .
