@@ -38,6 +38,7 @@ _NOT_RESTRICTED = {"execute", "read_dir"}
 # A block device that root makes in its own folder is the whole disk, originals included.
 _NEVER_GRANTED = {"make_char", "make_block", "make_sock", "ioctl_dev"}
 _ON_A_FILE = _BIT["write_file"] | _BIT["truncate"]
+_ON_A_DEVICE = _BIT["write_file"] | _BIT["ioctl_dev"]
 
 _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 22, 38
 _SECCOMP_MODE_FILTER = 2
@@ -152,10 +153,11 @@ def enter(
     files: Iterable[Path] = (Path("/dev/null"),),
     hidden: Iterable[Path] = (),
     known: Iterable[Path] = (),
+    devices: Iterable[Path] = (),
 ) -> dict[str, int | bool]:
     """Confines this process, for ever: it may write below the folders `writable` and to `files`, and nowhere else; it may
     not read the files `hidden`, nor what appears beside them or in the folders above them later. `known`: folders to read,
-    should one above them be closed to listing.
+    should one above them be closed to listing. `devices`: to which it may write and send commands (`gpu_devices`).
 
     Returns `capabilities()`, all of which holds afterwards. OSError where the kernel refuses what it claims to have;
     RuntimeError with more than one thread, because Landlock would leave the other threads outside.
@@ -168,13 +170,28 @@ def enter(
     _check(_call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
     if held["landlock"]:
         secrets = [path.resolve() for path in hidden]
-        _landlock(int(held["landlock"]), writable, files, list(_all_but(secrets, [path.resolve() for path in known])))
+        readable = list(_all_but(secrets, [path.resolve() for path in known]))
+        _landlock(int(held["landlock"]), writable, files, readable, devices)
     if held["seccomp"]:
         _seccomp(deny_truncate=int(held["landlock"]) < _SINCE["truncate"])
     return held
 
 
-def _landlock(version: int, writable: Iterable[Path], files: Iterable[Path], readable: list[Path]) -> None:
+def gpu_devices() -> list[Path]:
+    """The device files by which NVIDIA's driver is used here, on a PC (nvidia*) or a Jetson (nvgpu, nvhost, nvmap ...);
+    CUDA finds no GPU without them."""
+    places = ("nvidia*", "nvidia-caps/*", "nvgpu/**/*", "nvhost*", "nvmap", "nvsciipc", "host1x-fence")
+    found = {path for place in places for path in Path("/dev").glob(place)}
+    return sorted(path for path in found if path.is_char_device())
+
+
+def _landlock(
+    version: int,
+    writable: Iterable[Path],
+    files: Iterable[Path],
+    readable: list[Path],
+    devices: Iterable[Path],
+) -> None:
     """`readable`: all that may be read; nothing where reading is not restricted."""
     handled = {name for name in _RIGHTS if name not in _NOT_RESTRICTED and _SINCE.get(name, 1) <= version}
     if not readable:
@@ -190,6 +207,8 @@ def _landlock(version: int, writable: Iterable[Path], files: Iterable[Path], rea
             _allow(ruleset, path, below)
         for path in files:
             _allow(ruleset, path, every & _ON_A_FILE)
+        for path in devices:
+            _allow(ruleset, path, every & _ON_A_DEVICE)
         for path in readable:
             with suppress(OSError):  # it has gone since, or is not ours to look at
                 _allow(ruleset, path, _BIT["read_file"])

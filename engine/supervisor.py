@@ -57,6 +57,8 @@ OUT_OF_MEMORY_WORDS = (
     b"OOM when allocating",
 )
 
+# As `models.formats` has them, which is not imported here.
+ENGINES = (".engine", ".plan", ".trt")
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -144,6 +146,7 @@ def _start(folder: Path, work: Path, command: list[str], spec: dict[str, Any], l
     supervisor, memory_mb = os.getpid(), spec["memory_mb"]
     writable = [work / "files", work / "tmp"]
     hidden = [Path(path) for path in spec.get("hidden") or []]
+    on_gpu = _on_gpu(spec["task"])
     known = [folder, *(Path(path) for path in spec.get("roots") or spec["task"].get("roots") or [])]
 
     def confine() -> None:
@@ -158,7 +161,7 @@ def _start(folder: Path, work: Path, command: list[str], spec: dict[str, Any], l
         # The worker dies before the server where the machine runs out of memory.
         Path("/proc/self/oom_score_adj").write_text("1000")
         try:
-            sandbox.enter(writable, hidden=hidden, known=known)
+            sandbox.enter(writable, hidden=hidden, known=known, devices=sandbox.gpu_devices() if on_gpu else ())
         except (OSError, RuntimeError) as error:
             os.write(2, f"the sandbox could not be entered: {error}\n".encode())
             raise
@@ -172,6 +175,13 @@ def _start(folder: Path, work: Path, command: list[str], spec: dict[str, Any], l
         stderr=log,
         preexec_fn=confine,  # noqa: PLW1509 (the supervisor has one thread)
     )
+
+
+def _on_gpu(task: dict[str, Any]) -> bool:
+    """Whether the job has to do with a TensorRT engine: no other touches the GPU, user code least of all."""
+    step = task.get("step") or {}
+    named = [value for value in task.values() if isinstance(value, str)]
+    return step.get("technique") == "tensorrt" or any(value.endswith(ENGINES) for value in named)
 
 
 def _environment(folder: Path, tmp: Path) -> dict[str, str]:

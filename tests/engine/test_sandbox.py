@@ -282,3 +282,35 @@ def test_a_folder_that_may_not_be_listed_does_not_hide_what_is_known_to_lie_in_i
     readable = list(sandbox._all_but([secret], [model.parent]))
     assert model.parent in readable and mine in readable
     assert not any(secret.is_relative_to(place) for place in readable)
+
+
+# A terminal stands for a GPU: written to, and sent a command (TIOCGPTN).
+DEVICE = """
+import fcntl, os, sys
+from pathlib import Path
+from edgeopt.engine import sandbox
+sandbox.enter([Path(sys.argv[1])], devices=[Path(path) for path in sys.argv[2:]])
+try:
+    fcntl.ioctl(os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY), 0x80045430, bytes(4))
+except OSError as error:
+    print("refused", error.errno)
+else:
+    print("done")
+"""
+
+
+@pytest.mark.parametrize(("devices", "result"), [([], "refused 13"), (["/dev/ptmx"], "done")])
+def test_a_device_is_used_only_where_it_is_granted(tmp_path: Path, devices: list[str], result: str):
+    if not Path("/dev/ptmx").is_char_device():
+        pytest.skip("this machine has no /dev/ptmx")
+    command = [sys.executable, "-P", "-c", DEVICE, str(tmp_path), *devices]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == result
+
+
+def test_gpus_are_granted_to_jobs_on_engines_alone():
+    from edgeopt.engine.supervisor import _on_gpu
+
+    assert _on_gpu({"kind": "optimize", "step": {"technique": "tensorrt"}, "parent_path": "net.onnx"})
+    assert _on_gpu({"kind": "benchmark", "baseline_path": "net.onnx", "variant_path": "v1/net.engine"})
+    assert not _on_gpu({"kind": "optimize", "step": {"technique": "float16"}, "parent_path": "net.onnx"})
+    assert all(path.is_char_device() for path in sandbox.gpu_devices())
