@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .measures import Precision
 from .record import Record
@@ -86,17 +86,52 @@ class Distill(Record):
 class TFLite(Record):
     technique: Literal["tflite"]
     quantization: Literal["float32", "float16", "dynamic", "int8"] = "float16"
+    calibration_samples: Annotated[int, Field(ge=1, le=100_000)] = 256
 
 
 class TensorRT(Record):
     technique: Literal["tensorrt"]
     precision: Literal["fp16", "int8"] = "fp16"
     workspace_mb: Count = 1024
+    calibration_samples: Annotated[int, Field(ge=1, le=100_000)] = 256
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_old_habits(cls, given: Any) -> Any:
+        """What TensorRT's builder took up to version 10, by the names that its examples have taught."""
+        habits = sorted(set(given) & set(_OLD_HABITS)) if isinstance(given, Mapping) else []
+        if habits:
+            raise ValueError("; ".join({_OLD_HABITS[habit]: None for habit in habits}))
+        return given
+
+
+_NO_FLAGS = (
+    "TensorRT 11 has no precision flags, its networks are strongly typed: the precision is in the ONNX graph, where"
+    " precision='fp16' or 'int8' puts it"
+)
+_NO_CALIBRATORS = (
+    "TensorRT 11 has no calibrators and no calibration caches: precision='int8' writes symmetric Q/DQ into the ONNX graph,"
+    " calibrated on the session's calibration set"
+)
+_OLD_HABITS = dict.fromkeys(
+    (
+        "flags",
+        "builder_flags",
+        "fp16",
+        "int8",
+        "best",
+        "strict_types",
+        "obey_precision_constraints",
+        "layer_precisions",
+    ),
+    _NO_FLAGS,
+) | dict.fromkeys(("calibrator", "int8_calibrator", "calib", "calibration_cache", "cache_file"), _NO_CALIBRATORS)
 
 
 class OpenVINO(Record):
     technique: Literal["openvino"]
     precision: Literal["fp32", "fp16", "int8"] = "fp16"
+    calibration_samples: Annotated[int, Field(ge=1, le=100_000)] = 256
 
 
 Step = Annotated[
@@ -136,7 +171,19 @@ _PRECISIONS: dict[str, Precision] = {
     "dynamic": "int8",
     "int8": "int8",
 }
-BUILT: frozenset[str] = frozenset({"simplify", "graph_optimize", "float16", "int8_dynamic", "int8_static"})
+BUILT: frozenset[str] = frozenset(
+    {
+        "simplify",
+        "graph_optimize",
+        "export_onnx",
+        "float16",
+        "int8_dynamic",
+        "int8_static",
+        "openvino",
+        "tensorrt",
+        "tflite",
+    }
+)
 
 
 def takes(technique: str, format: str) -> bool:

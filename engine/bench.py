@@ -12,14 +12,23 @@ REPORTS_PER_SECOND = 5.0
 
 class Bench:
     """`files` is the only folder for results, and the current one; `tmp` is scratch, deleted with the job's end. `roots`:
-    where data may be read; None where nobody set bounds."""
+    where data may be read; None where nobody set bounds. `sources`: of models that were made in `tmp`, the files that they
+    were made of (`models.materialize`), and `notes` what is to be said of how. `toolchains`: the folder of those that are
+    installed."""
 
-    def __init__(self, files: Path, tmp: Path, roots: list[str] | None = None):
+    def __init__(self, files: Path, tmp: Path, roots: list[str] | None = None, toolchains: Path | None = None):
         self.files = files
         self.tmp = tmp
         self.roots = roots
+        self.toolchains = toolchains
+        self.sources: dict[str, Path] = {}
+        self.notes: list[str] = []
         self._allowance = REPORTS_PER_SECOND
         self._reported = time.monotonic()
+
+    def source_of(self, path: str | Path) -> Path:
+        """The file that a caller named: the model's own, or that which it was made of."""
+        return self.sources.get(str(path), Path(path))
 
     def report(self, done: float, message: str) -> None:
         """Says that the share `done` (0 to 1) of the work is behind us and what is going on.

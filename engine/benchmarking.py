@@ -80,7 +80,7 @@ def _runtime_of_both(baseline: Subject, runtimes_mb: Mapping[str, float], varian
 def _open(name: str, path: str, task: Benchmark, bench: Bench) -> Subject:
     runner = open_runner(path, task.threads, task.interface)
     dataset = open_evaluation(task.evaluation, runner.inputs, bench.roots)
-    return Subject(path, runner, dataset, task.batch_size, bench.tmp / f"{name}_inputs.npz")
+    return Subject(path, runner, dataset, task.batch_size, bench.tmp / f"{name}_inputs.npz", bench.source_of(path))
 
 
 def _sustain(variant: Subject, task: Benchmark, done_before: float, bench: Bench) -> Sustained:

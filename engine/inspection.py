@@ -56,10 +56,16 @@ def run(task: Inspect, bench: Bench) -> Inspected:
         preprocessing=evaluation.preprocessing,
         evaluation=evaluation.info,
         calibration=calibration.info if calibration else None,
-        model_files=[str(file) for file in model.files],
+        model_files=_files(model, bench),
         weights=model.weights,
-        warnings=[*warnings, *_left_to_profile(trial, task.load_seconds)],
+        warnings=[*warnings, *bench.notes, *_left_to_profile(trial, task.load_seconds)],
     )
+
+
+def _files(model: ModelFile, bench: Bench) -> list[str]:
+    """Those that the caller's model is made of: of one that a worker made, the file that it was made of."""
+    source = bench.source_of(model.path)
+    return [str(source)] if source != model.path else [str(file) for file in model.files]
 
 
 def _first_batch(dataset: Dataset, inputs: list[TensorInfo]) -> dict[str, np.ndarray]:

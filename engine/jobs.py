@@ -221,10 +221,21 @@ class Pinned(Record):
     files: list[PinnedFile]
 
 
+class Source(Record):
+    """How a PyTorch file that is no model yet becomes one (`models.materialize`): `loader` gives the module that its weights
+    go into; `allow_pickle`: by the operator's leave a whole module may be unpickled. `interface`: of the session's original,
+    once that is known; before, inputs are derived from the data."""
+
+    loader: UserCode | None = None
+    allow_pickle: bool = False
+    interface: Interface | None = None
+
+
 class JobSpec(Record):
     """One job: what to do and within which limits. Written once as `spec.json` in the job's folder. `roots`: where its data
     sets may lie, and what they name. `pinned`: the recorded files that it names; it works on copies of them. `hidden`:
-    files that it must not read."""
+    files that it must not read. `source`: of an original that is PyTorch's. `toolchains`: the folder that holds those that
+    are installed."""
 
     job_id: str
     task: Task
@@ -234,6 +245,8 @@ class JobSpec(Record):
     attempts: int = 3
     pinned: list[Pinned] = []
     hidden: list[str] = []
+    source: Source | None = None
+    toolchains: str | None = None
 
 
 class JobEnd(Record):

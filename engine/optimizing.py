@@ -14,6 +14,7 @@ from .bench import Bench
 from .calibration.audit import require_fit
 from .conforming import differences
 from .data.dataset import Dataset, open_dataset, open_evaluation
+from .data.sizes import sized
 from .digests import file_digest
 from .explaining.kinds import runs_as
 from .explaining.operators import Workload, profile
@@ -48,6 +49,7 @@ def run(task: Optimize, bench: Bench) -> Optimized:
     out = bench.files / f"{task.file_stem}{SUFFIXES[makes]}"
     interface = task.interface or Interface(inputs=parent.inputs, outputs=parent.outputs)
     evaluation = open_evaluation(task.evaluation, interface.inputs, bench.roots)
+    interface = sized(interface, evaluation)
     calibration, audited = _calibration(task, parent, interface, evaluation, bench)
 
     bench.report(0.05, f"running {task.step.technique}")
@@ -98,7 +100,7 @@ def _part(
 
         def convert(piece: Path, converted: Path) -> Made:
             own = open_file(piece)
-            piece_interface = Interface(inputs=own.inputs, outputs=own.outputs)
+            piece_interface = sized(Interface(inputs=own.inputs, outputs=own.outputs), evaluation)
             return _make(task.step, piece, converted, calibration, piece_interface, bench)
 
         runner = open_runner(parent.path, interface=interface)

@@ -45,7 +45,7 @@ class Pieces:
         self, parent: Path, convert: Convert, suffix: str, feeds: Sequence[Feeds], scratch: Path, bound: float
     ):
         self._model = onnx_file.load(parent)
-        self._typed = _typed(self._model)
+        self._typed = float_tensors(self._model)
         self._convert, self._suffix, self._feeds = convert, suffix, feeds
         self._scratch, self._bound = scratch, bound
         self._known: dict[str, bool] = {}
@@ -115,7 +115,7 @@ def where_they_part(pieces: Pieces, outputs: Sequence[str], seconds: float) -> s
     return None
 
 
-def _typed(model: ModelProto) -> dict[str, ValueInfoProto]:
+def float_tensors(model: ModelProto) -> dict[str, ValueInfoProto]:
     """The tensors that are known to be float32, by name."""
     try:
         graph = onnx.shape_inference.infer_shapes(model).graph

@@ -33,10 +33,10 @@ def on_copies(task: Task, pinned: list[Pinned], folder: Path) -> Task:
             _copy_beside(copy, Path(first.path), others, files.code)  # the model is a folder
         else:
             _copy(first, copy, files.code)
-        if others and copy.suffix.lower() == ".onnx":
-            _copy_external(copy, Path(first.path).parent, {other.path: other for other in others}, files.code)
-        elif others and not copy.is_dir():
-            _copy_beside(copy.parent, Path(first.path).parent, others, files.code)
+            if others and copy.suffix.lower() == ".onnx":
+                _copy_external(copy, Path(first.path).parent, {other.path: other for other in others}, files.code)
+            elif others:
+                _copy_beside(copy.parent, Path(first.path).parent, others, files.code)
         copies[first.path] = str(copy)
     named = {name: value for name, value in task if isinstance(value, str)}
     return task.model_copy(update={name: copies[value] for name, value in named.items() if value in copies})

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import cycle
-
-from ..contract.measures import Ceiling, Latency, MachineCondition, Measurement
+from ..contract.measures import Ceiling, Measurement
 from .bench import Bench
 from .data.dataset import Dataset, open_evaluation
 from .data.sketch import sketch
@@ -14,17 +12,12 @@ from .explaining.operators import bottleneck
 from .jobs import Profile, Profiled
 from .measure import inputs, machine
 from .measure.accuracy import evaluate
-from .measure.condition import Condition
-from .measure.cores import cores_for
-from .measure.latency import summarize
+from .measure.alone import AloneTask, time_alone
 from .measure.lock import one_at_a_time
 from .measure.memory import runtime_memory_mb
 from .measure.outcomes import Outcomes
 from .measure.subject import Subject
-from .measure.timing import no_collection, time_calls, warm_up
-from .measure.watch import condition
 from .problems import JobProblem
-from .runtimes.opening import open_session
 from .runtimes.runner import open_runner
 
 OUTCOMES_FILE = "outcomes.npz"
@@ -41,7 +34,8 @@ def run(task: Profile, bench: Bench) -> Profiled:
     runner = open_runner(task.model_path)
     dataset = open_evaluation(task.evaluation, runner.inputs, bench.roots)
     _check_same(dataset, task.data_digest)
-    subject = Subject(task.model_path, runner, dataset, task.batch_size, bench.tmp / "inputs.npz")
+    source = bench.source_of(task.model_path)
+    subject = Subject(task.model_path, runner, dataset, task.batch_size, bench.tmp / "inputs.npz", source)
     outcomes = evaluate(
         runner,
         dataset,
@@ -81,25 +75,13 @@ def _check_same(dataset: Dataset, registered: str) -> None:
 
 def _measure(task: Profile, subject: Subject, outcomes: Outcomes, bench: Bench) -> Measurement:
     bench.report(0.65, f"timing {task.iterations} runs on {machine.describe()}")
-    latency, meanwhile = _time(task, subject)
+    alone = AloneTask(model=subject.path, inputs=str(subject.inputs), threads=task.threads, iterations=task.iterations)
+    latency, meanwhile = time_alone(alone, bench.tmp)
     bench.report(0.85, "measuring peak memory in fresh processes")
     runtime_mb = runtime_memory_mb(subject.format, task.threads, bench.tmp)
     return subject.measurement(
         task, task.measurement_id, latency, runtime_mb, bench.tmp, outcomes.accuracy(), meanwhile
     )
-
-
-def _time(task: Profile, subject: Subject) -> tuple[Latency, MachineCondition]:
-    """Single calls on real inputs in rotation, after a warm-up of at least 10 calls and half a second."""
-    batches = inputs.load(subject.inputs)
-    with cores_for(task.threads) as cores, no_collection():
-        session = open_session(subject.path, task.threads, cores)
-        calls = cycle([session.call(batch) for batch in batches])
-        warm_up(calls, least_calls=10, least_ms=500)
-        condition_before, before = Condition.read(), machine.read()
-        times = time_calls(calls, task.iterations)
-        load = before.until(machine.read())
-    return summarize(times), condition(condition_before, Condition.read(), load)
 
 
 def _check_plausible(outcomes: Outcomes) -> None:

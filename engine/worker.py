@@ -16,6 +16,7 @@ from typing import NoReturn
 from .bench import Bench
 from .executor.base import ANSWER_FILE, Answer
 from .jobs import JobSpec
+from .models.materialize import materialized
 from .pinned import on_copies
 from .problems import JobProblem
 
@@ -35,7 +36,8 @@ def answer(spec: JobSpec, bench: Bench) -> Answer:
     """Runs the task. A JobProblem is an answer too; any other exception is not."""
     module = importlib.import_module(MODULES[spec.task.kind], __package__)
     try:
-        return Answer(result=module.run(on_copies(spec.task, spec.pinned, bench.tmp), bench))
+        task = materialized(on_copies(spec.task, spec.pinned, bench.tmp), spec.source, bench)
+        return Answer(result=module.run(task, bench))
     except JobProblem as found:
         return Answer(problem=found.problem)
 
@@ -45,7 +47,8 @@ def main(spec_path: Path) -> NoReturn:
     status = 1
     try:
         spec = JobSpec.model_validate_json(spec_path.read_bytes())
-        bench = Bench(files=Path.cwd(), tmp=Path(os.environ["TMPDIR"]), roots=spec.roots)
+        toolchains = Path(spec.toolchains) if spec.toolchains else None
+        bench = Bench(files=Path.cwd(), tmp=Path(os.environ["TMPDIR"]), roots=spec.roots, toolchains=toolchains)
         text = answer(spec, bench).model_dump_json()
         # Renamed into place: an answer is there whole or not at all.
         unfinished = bench.files / f"{ANSWER_FILE}.part"

@@ -96,7 +96,7 @@ def open_dataset(
     Raises JobProblem: BAD_FILE with the file, the sample and the reason; PATH_NOT_ALLOWED where `roots` are given and
     a sample lies outside them.
     """
-    return Dataset(_open_source(path, inputs, labelled, roots), preprocessing, inputs)
+    return Dataset(open_source(path, inputs, labelled, roots), preprocessing, inputs)
 
 
 def open_evaluation(
@@ -106,11 +106,12 @@ def open_evaluation(
 
     Raises JobProblem as `open_dataset` and `resolve` do.
     """
-    source = _open_source(evaluation.dataset_path, inputs, True, roots)
+    source = open_source(evaluation.dataset_path, inputs, True, roots)
     return Dataset(source, resolve(evaluation, inputs, _first(source)), inputs)
 
 
-def _open_source(path: str, inputs: Sequence[TensorInfo], labelled: bool, roots: Sequence[str] | None) -> Source:
+def open_source(path: str, inputs: Sequence[TensorInfo], labelled: bool, roots: Sequence[str] | None) -> Source:
+    """The samples of a data set as they are stored; of `inputs` only the names count. Raises as `open_dataset`."""
     place = Path(path)
     allowed(place, roots)
     if not place.exists():

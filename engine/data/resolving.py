@@ -69,7 +69,7 @@ def _check_steps(p: Preprocessing, sample: np.ndarray) -> None:
         )
 
 
-def _shape_after(p: Preprocessing, sample: np.ndarray) -> tuple[int, ...]:
+def shape_after(p: Preprocessing, sample: np.ndarray) -> tuple[int, ...]:
     """The sample's shape after colour, resize and crop: still channels last."""
     if sample.ndim not in (2, 3):
         return sample.shape
@@ -85,7 +85,7 @@ def _shape_after(p: Preprocessing, sample: np.ndarray) -> tuple[int, ...]:
 
 def _layout(p: Preprocessing, info: TensorInfo, sample: np.ndarray) -> str | None:
     """The layout to bring the sample into; None leaves its axes as they are."""
-    after, wanted = _shape_after(p, sample), info.shape[1:]
+    after, wanted = shape_after(p, sample), info.shape[1:]
     last = (*after, 1) if len(after) == 2 else after
     first = last[-1:] + last[:-1]
     can = {
@@ -147,7 +147,7 @@ def _check_channels(p: Preprocessing, info: TensorInfo, sample: np.ndarray) -> N
     per_channel = {name: values for name in ("mean", "std") if (values := getattr(p, name)) is not None}
     if not per_channel:
         return
-    after = _shape_after(p, sample)
+    after = shape_after(p, sample)
     channels = after[2] if len(after) == 3 else 1
     for name, values in per_channel.items():
         if len(values) == 1:

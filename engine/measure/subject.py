@@ -19,15 +19,25 @@ class Subject:
     """Holds neither runner nor inputs: while it is timed, in processes of its own, this one should hold little.
 
     `inputs`: the file, written below `tmp`, of the batches that are timed (`inputs.save`),
-    as the runtime itself takes them: preparing inputs is not timed.
+    as the runtime itself takes them: preparing inputs is not timed. `source`: the caller's file, where the model was made of
+    it (`Bench.source_of`): that is the one whose size counts.
     """
 
-    def __init__(self, path: str, runner: Runner, dataset: Dataset, batch_size: int, inputs_file: Path):
+    def __init__(
+        self,
+        path: str,
+        runner: Runner,
+        dataset: Dataset,
+        batch_size: int,
+        inputs_file: Path,
+        source: Path | None = None,
+    ):
         batches = rotation(dataset, runner.inputs, batch_size)
         # One inference with the checks that timed calls go without.
         runner.run(batches[0])
         inputs.save([runner.native(batch) for batch in batches], inputs_file)
         self.path = path
+        self.source = source or Path(path)
         self.format = sniff(Path(path)).format
         self.inputs = inputs_file
         self.runtime = runner.name
@@ -56,10 +66,13 @@ class Subject:
             throughput_per_s=1000 * task.batch_size / latency.mean,
             peak_memory_mb=peak_memory_mb(self.path, self.inputs, task.threads, tmp),
             runtime_memory_mb=runtime_memory_mb,
-            file_size_bytes=file_size_bytes(Path(self.path)),
+            file_size_bytes=self._size_bytes(),
             accuracy=accuracy,
             machine=machine,
         )
+
+    def _size_bytes(self) -> int:
+        return file_size_bytes(Path(self.path)) if self.source == Path(self.path) else self.source.stat().st_size
 
 
 def file_size_bytes(path: Path) -> int:

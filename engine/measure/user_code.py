@@ -1,4 +1,4 @@
-"""Functions of the user's own (metrics, adapters): of files that the operator allowed, called in the sandbox alone."""
+"""Functions of the user's own (metrics, adapters, loaders): of files that the operator allowed, called in the sandbox alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ...contract.evaluation import UserCode
 from ...contract.text import untrusted
 from ..problems import JobProblem
 
-Purpose = Literal["metric", "adapter"]
+Purpose = Literal["metric", "adapter", "loader"]
 Arrays = Mapping[str, np.ndarray]
 
 _MODULE = "edgeopt_user_code"
@@ -42,6 +42,11 @@ class UserFunction:
         """Its answer as float64, likewise."""
         with _blamed(self.code, self.purpose, f"failed on {where}"):
             return np.asarray(self.function(*arguments), np.float64)
+
+    def made(self) -> object:
+        """What it makes of nothing. JobProblem INVALID_ARGUMENT where it fails."""
+        with _blamed(self.code, self.purpose, "failed"):
+            return self.function()
 
     def wrong(self, what: str, wanted: str) -> JobProblem:
         """What it answers is not what it must."""

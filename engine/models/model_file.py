@@ -99,6 +99,8 @@ def open_file(path: Path) -> ModelFile:
     if not path.exists():
         raise JobProblem("BAD_FILE", f"the model file {untrusted(path.name)} does not exist")
     found = sniff(path)
+    if path.is_dir() and found.format == "unknown":
+        raise JobProblem("BAD_FILE", f"{untrusted(path.name)} is a {found.what}: name the model's own file or folder")
     if found.pickle:
         raise JobProblem("UNTRUSTED_CODE", f"{untrusted(path.name)} is a {found.what}: opening it would run its code")
     named = formats.SUFFIXES.get(path.suffix.lower(), (found.format, ""))[0]

@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 class Runtime(NamedTuple):
     """`module`: of this package. `distribution`: what is installed. `extra`: of edgeopt, that brings it; None where it
-    comes along."""
+    comes along. `others`: distributions that bring the same. `remark`: on how to come by it."""
 
     module: str
     distribution: str
     extra: str | None
+    others: tuple[str, ...] = ()
+    remark: str = ""
 
 
 # By the format that they open; `models.formats` says which format a file has.
@@ -21,7 +23,14 @@ RUNTIMES: dict[str, Runtime] = {
     "tensorflow": Runtime("tensorflow", "tensorflow", "tensorflow"),
     "tflite": Runtime("tflite", "ai-edge-litert", "tflite"),
     "openvino": Runtime("openvino", "openvino", "openvino"),
-    "tensorrt": Runtime("tensorrt", "tensorrt-cu13", "tensorrt"),
+    "tensorrt": Runtime(
+        "tensorrt",
+        "tensorrt-cu13",
+        "tensorrt",
+        others=("tensorrt", "tensorrt-cu12"),
+        remark=" where there is an NVIDIA GPU with CUDA 13 (CUDA 12: tensorrt-cu12 and cuda-python); on a Jetson it comes"
+        " with JetPack, for an environment that was made with --system-site-packages",
+    ),
 }
 
 
@@ -36,11 +45,17 @@ def version(distribution: str) -> str | None:
         return None
 
 
+def installed(runtime: Runtime) -> str | None:
+    """The version of a runtime that is installed under one of its names; None where it is not."""
+    return next((found for name in (runtime.distribution, *runtime.others) if (found := version(name))), None)
+
+
 def missing(format: str) -> str | None:
     """What to install before a model of this format runs here; None where nothing is missing."""
     runtime = RUNTIMES[format]
-    if version(runtime.distribution) is not None:
+    if installed(runtime) is not None:
         return None
     return (
-        f"{runtime.distribution} is not installed, which runs {format} models: pip install 'edgeopt[{runtime.extra}]'"
+        f"{runtime.distribution} is not installed, which runs {format} models: "
+        f"pip install 'edgeopt[{runtime.extra}]'{runtime.remark}"
     )

@@ -94,11 +94,11 @@ def _open(path: Path, threads: int) -> Session:
     name = untrusted(path.name)
     if not path.exists():
         raise JobProblem("BAD_FILE", f"the model file {name} does not exist")
-    found = sniff(path)
-    if found.format not in RUNTIMES:
-        raise JobProblem("UNAVAILABLE", f"no runtime of this version opens {name}: it is a {found.what}")
     if path.is_file() and path.stat().st_size == 0:
         raise JobProblem("BAD_FILE", f"the model file {name} is empty")
+    found = sniff(path)
+    if found.format not in RUNTIMES:
+        raise JobProblem("BAD_FILE", f"{name} is no model that a runtime opens: it is a {found.what}")
     if lacking := missing(found.format):
         raise JobProblem("UNAVAILABLE", lacking)
     try:

@@ -156,7 +156,8 @@ def test_every_sample_is_an_inference_of_its_own_where_the_batch_is_free(tmp_pat
     shapes: list[tuple[int, ...]] = []
 
     class Watched:
-        name, inputs, outputs, raw_call = runner.name, runner.inputs, runner.outputs, runner.raw_call
+        name, inputs, outputs = runner.name, runner.inputs, runner.outputs
+        native, raw_call = runner.native, runner.raw_call
 
         def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             shapes.append(feeds["x"].shape)

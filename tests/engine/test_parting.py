@@ -30,8 +30,9 @@ def parent(tmp_path: Path) -> Path:
         helper.make_node("Mul", ["d", "w"], ["e"], name="scaled"),
         helper.make_node("Sin", ["e"], ["y"], name="last"),
     ]
-    ends = {"x": (TensorProto.FLOAT, ["n", 3])}, {"y": (TensorProto.FLOAT, ["n", 3])}
-    return Path(save(tmp_path / "parent.onnx", nodes, *ends, {"w": np.float32([1, 2, 3])}))
+    floats = (int(TensorProto.FLOAT), ["n", 3])
+    weights = {"w": np.array([1, 2, 3], np.float32)}
+    return Path(save(tmp_path / "parent.onnx", nodes, {"x": floats}, {"y": floats}, weights))
 
 
 def wrong_in(layer: str) -> Callable[[Path, Path], None]:

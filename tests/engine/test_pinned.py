@@ -138,3 +138,52 @@ def test_other_external_data_are_noticed(tmp_path: Path):
         on_copies(optimize(model), [pin], tmp_path / "tmp")
     assert caught.value.problem.code == "VARIANT_CHANGED"
     assert "net.weights" in caught.value.problem.message
+
+
+def folder_pin(folder: Path, code: str = "ORIGINAL_PROTECTED") -> Pinned:
+    """A model that is a folder: itself first, as the server records it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return Pinned.model_validate(
+        {"code": code, "files": [{"path": str(folder), "sha256": "f" * 64}, *pinned(*files).model_dump()["files"]]}
+    )
+
+
+def folder_model(folder: Path) -> Path:
+    for name in ("saved_model.pb", "variables/weights"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["net", "net.onnx"])
+def test_a_folder_is_copied_by_its_recorded_files(tmp_path: Path, name: str):
+    folder = folder_model(tmp_path / name)
+    pin = folder_pin(folder)
+    (folder / "added").write_text("after it was recorded")
+    copied = on_copies(optimize(folder), [pin], tmp_path / "tmp")
+    assert isinstance(copied, Optimize)
+    place = Path(copied.parent_path)
+    assert place.name == name
+    assert {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()} == {
+        "saved_model.pb",
+        "variables/weights",
+    }
+    assert (place / "variables" / "weights").read_text() == "variables/weights"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: (folder / "variables" / "weights").write_text("other"),
+        lambda folder: (folder / "saved_model.pb").unlink(),
+        lambda folder: (shutil.rmtree(folder), folder.write_text("a file")),
+        shutil.rmtree,
+    ],
+)
+def test_a_folder_that_is_not_what_was_recorded_is_not_worked_on(tmp_path: Path, spoil: Spoil):
+    folder = folder_model(tmp_path / "net")
+    pin = folder_pin(folder)
+    spoil(folder)
+    with pytest.raises(JobProblem) as caught:
+        on_copies(optimize(folder), [pin], tmp_path / "tmp")
+    assert caught.value.problem.code == "ORIGINAL_PROTECTED"

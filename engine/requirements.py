@@ -1,0 +1,55 @@
+"""What a technique runs with that may not be installed here, and how to come by it. Nothing is imported to say so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from ..contract.steps import MAKES, ExportOnnx, OpenVINO, Step, TFLite
+from .runtimes.catalog import missing, version
+from .toolchains import catalog as toolchains
+
+
+class Converter(NamedTuple):
+    """A distribution that converts or quantizes, and runs nothing. `extra`: of edgeopt, that brings it."""
+
+    distribution: str
+    extra: str
+    does: str
+
+
+ONNXSCRIPT = Converter("onnxscript", "torch", "exports PyTorch models to ONNX")
+TF2ONNX = Converter("tf2onnx", "tensorflow", "exports TensorFlow models to ONNX")
+NNCF = Converter("nncf", "openvino", "quantizes to INT8 for OpenVINO")
+QUANTIZER = Converter("ai-edge-quantizer", "tflite", "quantizes TFLite models")
+CONVERTERS = (ONNXSCRIPT, TF2ONNX, NNCF, QUANTIZER)
+
+# What makes TFLite of a parent in these formats.
+_TOOLCHAINS = {"pytorch": "litert-torch", "onnx": "onnx2tf"}
+
+
+def lacking(step: Step, parent: str, folder: Path | None = None) -> str | None:
+    """What to install before this step can be taken on a parent of this format; None where nothing is missing. `folder`:
+    where the toolchains lie."""
+    makes = MAKES.get(step.technique, "onnx")
+    for format in {makes: None, parent: None}:
+        if reason := missing(format):
+            return reason
+    for needed in _converters(step, parent):
+        if version(needed.distribution) is None:
+            return f"{needed.distribution} is not installed, which {needed.does}: pip install 'edgeopt[{needed.extra}]'"
+    return toolchains.missing(_TOOLCHAINS[parent], folder) if makes == "tflite" and parent in _TOOLCHAINS else None
+
+
+def _converters(step: Step, parent: str) -> list[Converter]:
+    match step:
+        case ExportOnnx():
+            return [TF2ONNX if parent == "tensorflow" else ONNXSCRIPT]
+        case OpenVINO(precision="int8"):
+            return [NNCF]
+        case TFLite(quantization="float32"):
+            return []
+        case TFLite():
+            return [QUANTIZER]
+        case _:
+            return []
