@@ -28,10 +28,15 @@ def run(
 ) -> Made:
     model = onnx_file.load(parent)
     refuse_unless_float32(onnx_file.precision(model), "float16")
-    halved = convert_float_to_float16(onnx_file.load(parent), keep_io_types=True)
-    _sort_nodes(halved)
-    write(halved, model, out)
+    write(halved(onnx_file.load(parent)), model, out)
     return Made("fp16", [_ON_A_CPU])
+
+
+def halved(model: ModelProto) -> ModelProto:
+    """The float model in half precision, which it is changed into; its inputs and outputs keep their types."""
+    changed = convert_float_to_float16(model, keep_io_types=True)
+    _sort_nodes(changed)
+    return changed
 
 
 def _sort_nodes(model: ModelProto) -> None:

@@ -45,7 +45,7 @@ def run(
     quantize_static(
         source,
         quantized,
-        _Reader(batches(calibration, onnx_file.inputs(model), chosen), len(chosen), bench),
+        CalibrationBatches(batches(calibration, onnx_file.inputs(model), chosen), len(chosen), bench),
         quant_format=QuantFormat.QDQ,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
@@ -66,7 +66,7 @@ def spread(size: int, count: int) -> list[int]:
     return np.random.default_rng(_SEED).integers(edges[:-1], edges[1:]).tolist()
 
 
-class _Reader(CalibrationDataReader):
+class CalibrationBatches(CalibrationDataReader):
     """Batches as the calibrator asks for them; an empty one ends it."""
 
     def __init__(self, feeds: Iterator[dict[str, np.ndarray]], samples: int, bench: Bench):
