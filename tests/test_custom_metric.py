@@ -55,7 +55,7 @@ async def test_answers_and_the_packages_texts_say_that_user_code_had_a_hand_in_i
     written = metadata(planted.recorded(tmp_path, of["session_id"]), "v1")
     assert written["validations"][-1]["user_code"] == written["baseline"]["accuracy"]["user_code"] == said
     assert written["evaluation"]["metric_code"] == f"{tmp_path.resolve() / 'metric.py'}:score"
-    assert said in render("v1.onnx", [], written)
+    assert said in render("v1.onnx", "onnx", "onnxruntime 1", [], written)
 
 
 async def test_another_content_is_refused_and_the_same_is_taken_again(tmp_path: Path):

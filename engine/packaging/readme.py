@@ -10,6 +10,8 @@ from ...contract.text import untrusted
 
 _RUN = """## Run it
 
+The model is run by {runtime}, the version that verified this package.{note}
+
     pip install -r requirements.txt
     python infer.py image.png                  # or a .npy / .npz file of raw samples
     python infer.py inputs.npz --output outputs.npz
@@ -17,6 +19,15 @@ _RUN = """## Run it
 
 `infer.py` needs nothing else of this project. It prepares raw samples as `preprocessing.json` says, in this order: {order}.
 """
+
+# What a user of a format has to know before running it.
+_NOTES = {
+    "openvino": "`infer.py` has it compute in float32, as it was measured; OpenVINO's own default is bfloat16 where the CPU"
+    " has it.",
+    "tflite": "Where ai-edge-litert cannot be installed, `infer.py` takes tflite-runtime.",
+    "tensorrt": "**The engine runs only on the GPU architecture, and with the TensorRT version, that built it**, which"
+    " `{model}.json` names where edgeopt built it: for any other machine, build it again there.",
+}
 
 _FILES = """## Files
 
@@ -31,18 +42,22 @@ _FILES = """## Files
 """
 
 
-def render(model: str, order: list[str], metadata: dict[str, Any]) -> str:
-    """Markdown. Of a session's metadata it reads `model_name`, `target_device`, `original`, `steps`, `decisions`, the last
+def render(model: str, format: str, runtime: str, order: list[str], metadata: dict[str, Any]) -> str:
+    """Markdown. `runtime`: what verified the package, with its version. Of a session's metadata it reads `model_name`, `target_device`, `original`, `steps`, `decisions`, the last
     of `measurements` and of `validations`, any of which may be missing, and every `label` of a measurement."""
     parts = [
         f"# {_text(metadata.get('model_name') or model)}",
         "\n".join(_provenance(metadata)),
-        _RUN.format(order=", ".join(order)),
+        _RUN.format(runtime=_text(runtime), note=_note(format, model), order=", ".join(order)),
         _FILES.format(model=model),
         "## Figures",
         *_figures(metadata),
     ]
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
+
+
+def _note(format: str, model: str) -> str:
+    return f"\n{_NOTES[format].format(model=_text(model))}" if format in _NOTES else ""
 
 
 def _text(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
@@ -15,9 +16,11 @@ from ...contract.text import untrusted
 from ..bench import Bench
 from ..digests import SIGNATURE, SIGNER, SUMS, file_digest
 from ..jobs import Verified, VerifyPackage
-from . import infer_onnxruntime
+from ..models.model_file import open_file
+from ..problems import JobProblem
+from ..runtimes.catalog import missing
+from .composing import INFER, format_of
 
-INFER = "infer.py"
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
@@ -32,15 +35,41 @@ def run(task: VerifyPackage, bench: Bench) -> Verified:
     signed, whose = signature(folder, task.public_key)
     if not signed:
         return Verified(verified=False, verification=whose)
-    if (folder / INFER).read_bytes() != infer_code():
+    format = format_of((folder / INFER).read_bytes())
+    if format is None:
         return Verified(
             verified=False,
-            verification=f"the files are those of {SUMS}, but {INFER} is not the one that this version of edgeopt writes,"
-            f" so it was not run; if you trust the package, run `python -I {INFER} --verify` in it yourself",
+            verification=f"the files are those of {SUMS}, but {INFER} is not one that this version of edgeopt writes, so it"
+            " was not run. Where an earlier version made the package, make it again with package_variant; if you trust the"
+            f" package, run `python -I {INFER} --verify` in it yourself",
         )
+    if lacking := missing(format):
+        return Verified(verified=False, verification=f"the files are those of {SUMS}, but nothing was run: {lacking}")
+    if strange := _strange(folder, format):
+        return Verified(verified=False, verification=f"{strange}, so it was not run")
     bench.report(0.5, "repeating the recorded inferences")
     verified, said = repeat_recorded(folder)
     return Verified(verified=verified, verification=f"{said}; {whose}")
+
+
+def _strange(folder: Path, format: str) -> str | None:
+    """Why the file that infer.py opens is no model of this format, or one that runs its author's code; None where it is
+    fit, or absent, which infer.py will say."""
+    try:
+        about = json.loads((folder / "preprocessing.json").read_text(encoding="utf-8"))
+        model = folder / Path(about["model"]).name
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        return f"preprocessing.json does not name the model ({untrusted(str(error), 60)})"
+    if not model.exists():
+        return None
+    try:
+        found = open_file(model)
+        found.check([])
+    except JobProblem as problem:
+        return problem.problem.message
+    if found.format != format:
+        return f"the model {untrusted(model.name)} is one in {found.format}, and {INFER} is that of {format}"
+    return None
 
 
 def signature(folder: Path, wanted: str | None) -> tuple[bool, str]:
@@ -63,11 +92,6 @@ def signature(folder: Path, wanted: str | None) -> tuple[bool, str]:
     if asked.pem() != key.pem():
         return False, f"it is signed with key {key.id}, and not with {asked.id}"
     return True, f"signed with key {key.id}, the one that was asked for"
-
-
-def infer_code() -> bytes:
-    """What a package's infer.py holds."""
-    return Path(infer_onnxruntime.__file__).read_bytes()
 
 
 def broken(folder: Path) -> str | None:
@@ -121,11 +145,13 @@ def repeat_recorded(folder: Path) -> tuple[bool, str]:
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        capture_output=True,
         check=False,
     )
-    last = (process.stdout.decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+    out, err = (text.decode(errors="replace").splitlines() for text in (process.stdout, process.stderr))
     if process.returncode == 0:
-        return True, untrusted(last, 300)
+        return True, untrusted((out or ["it said nothing"])[-1], 300)
+    # Frameworks write to stderr as they please, also at the end.
+    refused = [line for line in err if line.startswith("NOT verified")]
+    last = (refused or [line for line in (*out, *err) if line.strip()] or ["it said nothing"])[-1]
     return False, untrusted(f"`python {INFER} --verify` ended with exit status {process.returncode}: {last}", 300)

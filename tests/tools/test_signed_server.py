@@ -168,6 +168,19 @@ def test_a_package_is_signed_where_there_is_a_key(tmp_path: Path, key: Any):
         assert KEY.public.verifies(listed, (tmp_path / "place" / SIGNATURE).read_bytes())
 
 
+def test_a_package_holds_what_its_variant_keeps_beside_it_as_recorded(tmp_path: Path):
+    """Weights in a file of their own, as OpenVINO's."""
+    folder, answer, variant = made(tmp_path / "made", **{"net.bin": "weights"})
+    (beside,) = (f for f in answer.files if f.name == "net.bin")
+    whole = variant.model_copy(update={"companions": [beside]})
+    other = variant.model_copy(update={"companions": [beside.model_copy(update={"sha256": "0" * 64})]})
+    with pytest.raises(DeliveryFailed) as caught:
+        deliver(folder, tmp_path / "place", answer, other, METADATA)
+    assert caught.value.code == "VARIANT_CHANGED"
+    package = deliver(folder, tmp_path / "place", answer, whole, METADATA)
+    assert beside in package.files
+
+
 @pytest.mark.parametrize(
     "lie",
     [
