@@ -1,0 +1,1 @@
+"""Toolchains: converters whose packages cannot lie beside the server's, each in a locked environment of its own."""

@@ -1,0 +1,58 @@
+"""Runs in the toolchain litert-torch alone: an exported PyTorch program to a float32 .tflite file.
+
+`python convert_litert_torch.py TASK ANSWER`. The task: {model, out, shapes: one a tensor input, outputs: their names}.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import litert_torch  # pyright: ignore[reportMissingImports]
+import torch
+from torch.utils import _pytree as pytree
+
+
+class Named(torch.nn.Module):
+    """The program with named inputs and outputs: the converter calls tensors by their place otherwise."""
+
+    def __init__(self, program: Any, inputs: list[str], outputs: list[str]):
+        super().__init__()
+        self.program = program.module()
+        self._structure = program.call_spec.in_spec
+        self._inputs, self._outputs = inputs, outputs
+        self.training = False  # by eval() it would ask the program, which has no modes
+
+    def forward(self, **named: torch.Tensor) -> dict[str, torch.Tensor]:
+        args, kwargs = pytree.tree_unflatten([named[name] for name in self._inputs], self._structure)
+        values = pytree.tree_leaves(self.program(*args, **kwargs))
+        return dict(zip(self._outputs, values, strict=True))
+
+
+def convert(task: dict[str, Any]) -> None:
+    program: Any = torch.export.load(task["model"])
+    metas = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
+    inputs = [str(name) for name in program.graph_signature.user_inputs]
+    sample = {
+        name: torch.ones(shape, dtype=metas[name].dtype) for name, shape in zip(inputs, task["shapes"], strict=True)
+    }
+    module = Named(program, inputs, task["outputs"])
+    litert_torch.convert(module, sample_kwargs=sample).export(task["out"])
+
+
+def main(given: Path, answer: Path) -> int:
+    try:
+        convert(json.loads(given.read_bytes()))
+    except Exception as error:  # noqa: BLE001 (whatever the converter throws is its answer)
+        traceback.print_exc()
+        answer.write_text(json.dumps({"problem": f"{type(error).__name__}: {error}"}), encoding="utf-8")
+        return 1
+    answer.write_text("{}", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -1,0 +1,53 @@
+"""`edgeopt toolchain`: installing, listing and removing the converters that live in environments of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..engine.toolchains.catalog import TOOLCHAINS, Toolchain, version_of
+from ..engine.toolchains.installing import NotInstalled, install, remove
+from .cli import fail
+from .settings import BadSettings, toolchains_folder
+
+
+def install_toolchain(name: str) -> None:
+    chain, folder = _named(name), _folder()
+    try:
+        install(chain, folder, _say)
+    except NotInstalled as error:
+        fail(str(error))
+
+
+def remove_toolchain(name: str) -> None:
+    chain, folder = _named(name), _folder()
+    try:
+        remove(chain, folder)
+    except NotInstalled as error:
+        fail(str(error))
+    print(f"{name} is removed.")
+
+
+def print_toolchains() -> None:
+    folder = _folder()
+    print(f"Toolchains in {folder}:")
+    for chain in TOOLCHAINS.values():
+        version = version_of(chain, folder)
+        state = f"{version} is installed" if version else f"not installed ({chain.room_mb} MB): {chain.command}"
+        print(f"  {chain.name:<13} {chain.purpose:<25} {state}")
+
+
+def _named(name: str) -> Toolchain:
+    if name not in TOOLCHAINS:
+        fail(f"there is no toolchain {name!r}: {' or '.join(TOOLCHAINS)}.", 2)
+    return TOOLCHAINS[name]
+
+
+def _folder() -> Path:
+    try:
+        return toolchains_folder()
+    except BadSettings as error:
+        fail(str(error), 2)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
