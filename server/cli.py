@@ -148,6 +148,37 @@ def doctor(workspace: Workspace = None, signing_key: Key = None) -> None:
     raise typer.Exit(examine(workspace, signing_key))
 
 
+toolchain = typer.Typer(
+    no_args_is_help=True, help="Converters with packages of their own, each in an environment apart."
+)
+app.add_typer(toolchain, name="toolchain")
+ToolchainName = Annotated[str, typer.Argument(help="litert-torch (PyTorch to TFLite) or onnx2tf (ONNX to TFLite).")]
+
+
+@toolchain.command("install")
+def toolchain_install(name: ToolchainName) -> None:
+    """Install a toolchain: exactly the locked versions, below the user's data folder or EDGEOPT_TOOLCHAINS."""
+    from .toolchains import install_toolchain
+
+    install_toolchain(name)
+
+
+@toolchain.command("list")
+def toolchain_list() -> None:
+    """List the toolchains, and which are installed."""
+    from .toolchains import print_toolchains
+
+    print_toolchains()
+
+
+@toolchain.command("remove")
+def toolchain_remove(name: ToolchainName) -> None:
+    """Remove an installed toolchain."""
+    from .toolchains import remove_toolchain
+
+    remove_toolchain(name)
+
+
 @app.command()
 def demo(
     workspace: Annotated[Path | None, typer.Option(help="Where to put the demo's session; a new folder by default.")] = None,

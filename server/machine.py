@@ -29,3 +29,13 @@ def device_name() -> str:
 def is_plausibly(device: str) -> bool:
     """Whether what the machine says of itself agrees with being this target device."""
     return DEVICES[device].says in _read("/proc/device-tree/model")
+
+
+def nvidia_gpu() -> str | None:
+    """The name of the first NVIDIA GPU that the kernel knows; None where there is none."""
+    if "NVIDIA Jetson" in (board := _read("/proc/device-tree/model")):
+        return untrusted(f"{board}'s GPU", 100)
+    for card in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        lines = [line.partition(":") for line in _read(str(card)).splitlines()]
+        return untrusted(next((value.strip() for key, _, value in lines if key == "Model"), "NVIDIA GPU"), 100)
+    return None

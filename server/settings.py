@@ -56,6 +56,16 @@ def default_workspace() -> Path:
     return Path(base) / "edgeopt"
 
 
+def toolchains_folder() -> Path:
+    """Where toolchains are installed: EDGEOPT_TOOLCHAINS, else below the user's data folder.
+
+    Raises:
+        BadSettings.
+    """
+    given = os.environ.get("EDGEOPT_TOOLCHAINS")
+    return _real(Path(given) if given else default_workspace() / "toolchains", "EDGEOPT_TOOLCHAINS")
+
+
 def _real(path: Path, option: str) -> Path:
     try:
         return path.expanduser().resolve()
@@ -163,6 +173,7 @@ def settings(
         allow_pickle=allow_pickle,
         job_memory_mb=job_memory_mb or machine_memory_mb(),
         job_minutes=job_minutes,
+        toolchains=toolchains_folder(),
         max_wait_s=_max_wait_s(),
         signing_key=key,
         witness=witness_of(secret) if secret else None,

@@ -14,7 +14,8 @@ Sha256 = str
 
 
 class FileIdentity(Record):
-    """A file as it was when the session was opened: absolute real path and digest of its contents."""
+    """A file as it was when the session was opened: absolute real path and digest of its contents. A folder has the digest
+    of its files' names and contents, and no bytes of its own: its files are listed after it."""
 
     path: str
     sha256: Sha256
@@ -41,9 +42,9 @@ class Origin(Record):
 
 
 class SessionOpened(Record):
-    """`files` are the original's: the model first, then its external data. Digests of data sets are over their files;
+    """`files` are the original's: the model first, which may be a folder, then its other files. Digests of data sets are over their files;
     `data.digest` is over the samples as they were read. `user_code`: the metric's, where that is custom; `adapter`: that of
-    the model's outputs."""
+    the model's outputs; `loader`: that which makes the module of the original's weights."""
 
     kind: Literal["SessionOpened"] = "SessionOpened"
     session_id: str
@@ -70,12 +71,18 @@ class SessionOpened(Record):
     decisions: Literal["chat", "terminal", "none"] = "chat"
     user_code: UserCode | None = None
     adapter: UserCode | None = None
+    loader: UserCode | None = None
     derived_from: Origin | None = None
 
     @property
-    def user_codes(self) -> list[UserCode]:
-        """Whoever's code has a hand in the metric's values: the adapter's, the metric's."""
+    def metric_codes(self) -> list[UserCode]:
+        """Whoever's code decides the metric's values: the adapter's, the metric's."""
         return [code for code in (self.adapter, self.user_code) if code is not None]
+
+    @property
+    def user_codes(self) -> list[UserCode]:
+        """Whoever's code has a hand in the numbers: the loader's too."""
+        return [*self.metric_codes, *([self.loader] if self.loader else [])]
 
 
 class JobStarted(Record):

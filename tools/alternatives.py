@@ -4,6 +4,23 @@ from __future__ import annotations
 
 from ..contract.measures import Artifact, Validation
 
+# For techniques that make a format of their own: by what was chosen, what is gentler; each leads to the next.
+LADDERS: dict[str, dict[str, str]] = {
+    "tflite": {
+        "int8": "tflite with quantization='dynamic': activations stay in float.",
+        "dynamic": "tflite with quantization='float16': half the size, seldom any loss.",
+        "float16": "tflite with quantization='float32': the same function.",
+    },
+    "openvino": {
+        "int8": "openvino with precision='fp16': half the size, seldom any loss.",
+        "fp16": "openvino with precision='fp32': the same function.",
+    },
+    "tensorrt": {
+        "int8": "tensorrt with precision='fp16': seldom any loss.",
+        "fp16": "float16 or graph_optimize on the ONNX parent, for ONNX Runtime.",
+    },
+}
+
 
 def alternatives(made: Artifact, judged: Validation) -> list[str]:
     """Short imperatives for the one who decides; none after a PASS."""
@@ -14,6 +31,22 @@ def alternatives(made: Artifact, judged: Validation) -> list[str]:
         found.append(
             f"Label about {judged.more_samples_needed} more samples and open a new session: that would settle it."
         )
+    return [*found, *(_of_onnx(made) if made.format == "onnx" else _of_others(made))]
+
+
+def _of_others(made: Artifact) -> list[str]:
+    """Down the ladder from where the variant stands."""
+    ladder = LADDERS.get(made.technique, {})
+    choice = str(made.parameters.get("quantization") or made.parameters.get("precision"))
+    rungs = list(ladder)
+    found = [ladder[rung] for rung in rungs[rungs.index(choice) :]] if choice in ladder else []
+    if choice == "int8":
+        found.insert(0, "More calibration samples, from the same source as the evaluation set.")
+    return found
+
+
+def _of_onnx(made: Artifact) -> list[str]:
+    found: list[str] = []
     if made.technique == "int8_static":
         if made.parameters.get("per_channel") is False:
             found.append("int8_static with per_channel=true: one scale a channel loses less.")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..contract.evaluation import UserCode
-from ..contract.steps import TAKES, switched_on_too_early, takes
 from ..state.request import WORK, Facts, FileState, Request
 from ..state.session import BASELINE, Session
+from . import availability
 from .ledger import read, spent
 from .workshop import Workshop
 
@@ -31,16 +31,31 @@ def look_up(shop: Workshop, session: Session, request: Request, owner: str, **kn
         facts = replace(facts, disk_free_mb=shop.disk_free_mb(), disk_needed_mb=64 + 4 * size)
     if request.tool in ("profile_model", "validate_variant"):
         state = shop.fingerprints.state(opened.evaluation.dataset_path, opened.evaluation_digest)
-        facts = replace(facts, evaluation=state, user_code=_user_code(shop, session))
+        facts = replace(facts, evaluation=state, user_code=_user_code(shop, opened.user_codes))
+    elif request.tool in ("optimize_model", "benchmark_variant") and opened.loader is not None:
+        facts = replace(facts, user_code=_user_code(shop, [opened.loader]))
     if request.tool in JUDGED_BY_LEDGER and session.baseline is not None:
         facts = replace(facts, **_ledger(shop, session, request))
     if request.step is not None:
-        facts = replace(
-            facts,
-            calibration=shop.fingerprints.state(opened.calibration_path, opened.calibration_digest),
-            unavailable=_unavailable(session, request),
-        )
+        calibration = shop.fingerprints.state(opened.calibration_path, opened.calibration_digest)
+        facts = replace(facts, calibration=calibration)
+    if request.tool in WORK:
+        facts = replace(facts, **_format(shop, session, request))
     return replace(facts, **known)
+
+
+def _format(shop: Workshop, session: Session, request: Request) -> dict[str, Any]:
+    """Whether the formats that the call is about work here and deploy on the device."""
+    subject = request.variant_id or BASELINE
+    if subject != BASELINE and subject not in session.variants:
+        return {}
+    toolchains = shop.settings.toolchains
+    known: dict[str, Any] = {"engine": availability.of_engine(session, subject)}
+    if request.step is not None:
+        known |= availability.of_step(session, request.step, subject, toolchains=toolchains)
+    elif request.tool == "package_variant":
+        known |= availability.of_package(session, subject, toolchains=toolchains)
+    return known
 
 
 def _ledger(shop: Workshop, session: Session, request: Request) -> dict[str, Any]:
@@ -69,10 +84,10 @@ def original_intact(shop: Workshop, session: Session) -> bool:
     return _original(shop, session) == "intact"
 
 
-def _user_code(shop: Workshop, session: Session) -> FileState | Literal["not_allowed"]:
+def _user_code(shop: Workshop, codes: list[UserCode]) -> FileState | Literal["not_allowed"]:
     """The worst state of the files of user code; also what this server was started with must be what the session was
     opened with."""
-    states = [_of_one(shop, code) for code in session.opened.user_codes]
+    states = [_of_one(shop, code) for code in codes]
     if "not_allowed" in states:
         return "not_allowed"
     return "gone" if "gone" in states else "changed" if "changed" in states else "intact"
@@ -90,16 +105,3 @@ def _variant_file(shop: Workshop, session: Session, variant_id: str | None) -> F
     record = session.variants.get(variant_id or BASELINE)
     states = {shop.fingerprints.state(path, sha256) for path, sha256 in record.artifact.files} if record else set()
     return "gone" if "gone" in states else "changed" if "changed" in states else "intact"
-
-
-def _unavailable(session: Session, request: Request) -> str | None:
-    """Why this step cannot be taken in this version, here, or on this parent; None where it can."""
-    if request.step is None:
-        return None
-    technique, format = request.step.technique, session.format_of(request.variant_id or BASELINE)
-    reason = switched_on_too_early(request.step)
-    if reason is None and not takes(technique, format):
-        taken = ", ".join(sorted(TAKES.get(technique, {"onnx"})))
-        way = "export_onnx makes ONNX of it" if takes("export_onnx", format) else "take a parent in such a format"
-        reason = f"{technique} takes a parent in {taken}, and this one is {format}: {way}"
-    return reason and f"{reason[0].upper()}{reason[1:]}. recommend_next names what works here."

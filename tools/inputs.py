@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..contract.evaluation import DETECTION, Evaluation, UserCode
 from ..contract.text import untrusted
 from ..engine.models import formats
+from ..engine.models.folders import members
+from ..engine.problems import JobProblem
 from ..engine.runtimes.catalog import missing
-from .answers import Refused, refuse
-from .paths import readable, real_path, shown
+from .answers import refuse
+from .paths import is_below, readable, real_path, shown
 from .workshop import Settings
 
 # The formats of an original. OpenVINO's is one to deploy.
@@ -27,9 +30,16 @@ class Inputs:
     calibration: Path | None
     user_code: UserCode | None = None
     adapter: UserCode | None = None
+    loader: UserCode | None = None
 
 
-def check_inputs(settings: Settings, model_path: str, evaluation: Evaluation, calibration_path: str | None) -> Inputs:
+def check_inputs(
+    settings: Settings,
+    model_path: str,
+    evaluation: Evaluation,
+    calibration_path: str | None,
+    loader: str | None = None,
+) -> Inputs:
     """The cheap checks, before anybody is asked and before anything is read.
 
     Raises:
@@ -40,13 +50,35 @@ def check_inputs(settings: Settings, model_path: str, evaluation: Evaluation, ca
     calibration = readable(settings, calibration_path, "calibration set") if calibration_path else None
     adapter = allowed_code(settings, "adapter", evaluation.adapter) if evaluation.adapter else None
     code = allowed_code(settings, "metric_code", evaluation.metric_code) if evaluation.metric_code else None
-    _check_format(settings, model)
+    makes_it = allowed_code(settings, "loader", loader) if loader else None
+    _check_format(settings, model, makes_it)
+    if model.is_dir():
+        _check_folder(settings, model)
     _check_decoding(evaluation)
     if (evaluation.metric == "custom") != (code is not None):
         raise refuse(
             "INVALID_ARGUMENT", "metric='custom' and metric_code='file.py:function' go together; give both or neither."
         )
-    return Inputs(model, dataset, calibration, code, adapter)
+    return Inputs(model, dataset, calibration, code, adapter, makes_it)
+
+
+def _check_folder(settings: Settings, folder: Path) -> None:
+    """A folder is read whole, at every call: what lies in it must be a model's, and stay as it is.
+
+    Raises:
+        Refused: BAD_FILE, PATH_NOT_ALLOWED.
+    """
+    if is_below(settings.workspace.resolve(), (folder,)):
+        raise refuse(
+            "BAD_FILE",
+            f"The workspace {shown(settings.workspace)} lies in the model's folder, which would change with every output. Have "
+            "the server started with another --workspace.",
+        )
+    try:
+        members(folder, settings.readable)
+    except JobProblem as found:
+        code: Any = found.problem.code
+        raise refuse(code, f"{found.problem.message[0].upper()}{found.problem.message[1:]}.") from found
 
 
 def _check_decoding(evaluation: Evaluation) -> None:
@@ -93,17 +125,32 @@ def allowed_code(settings: Settings, name: str, given: str) -> UserCode:
     return code
 
 
-def no_other_code(name: str) -> Refused:
-    return refuse("UNAVAILABLE", f"{name}: of user code only metrics and adapters run in this version.")
-
-
-def _check_format(settings: Settings, model: Path) -> None:
+def _check_format(settings: Settings, model: Path, loader: UserCode | None) -> None:
     sniffed = formats.sniff(model)
-    if sniffed.pickle and not settings.allow_pickle:
+    if model.is_dir() and sniffed.format == "unknown":
+        raise refuse(
+            "BAD_FILE",
+            f"{shown(model)} is a {sniffed.what}. Name the file of the model, or the SavedModel folder itself.",
+        )
+    weights = sniffed.pickle or sniffed == formats.SAFETENSORS
+    if loader is not None and not weights:
+        raise refuse(
+            "INVALID_ARGUMENT",
+            f"{model.name} is a {sniffed.what}, which needs no loader: leave loader out. A loader is for a state dict or "
+            "safetensors.",
+        )
+    if sniffed == formats.SAFETENSORS and loader is None:
+        raise refuse(
+            "INVALID_ARGUMENT",
+            f"{model.name} holds weights alone: which module do they go into? Pass loader='file.py:function'.",
+            missing=["loader"],
+        )
+    if sniffed.pickle and loader is None and not settings.allow_pickle:
         raise refuse(
             "UNTRUSTED_CODE",
-            f"{model.name} is a pickle: opening it runs whatever code is in it. Export it to ONNX yourself, or have the "
-            "operator start the server with --allow-pickle.",
+            f"{model.name} is a pickle: opening it runs whatever code is in it. Of a state dict, pass loader='file.py:function' "
+            "(what makes its module; by the operator's --allow-user-code FILE): its weights alone are read then. Of a whole "
+            "model, export it (torch.export.save, ONNX), or have the operator start the server with --allow-pickle.",
         )
     if sniffed.format not in (*SOURCES, "unknown"):
         raise refuse(
@@ -111,4 +158,6 @@ def _check_format(settings: Settings, model: Path) -> None:
             f"{model.name} is a {sniffed.what}, a format to deploy and not one to start from: open the model that it was made of.",
         )
     if sniffed.format != "unknown" and (lacking := missing(sniffed.format)):
-        raise refuse("UNAVAILABLE", f"{model.name} is a {sniffed.what}. {lacking[0].upper()}{lacking[1:]}, or export it to ONNX.")
+        raise refuse(
+            "UNAVAILABLE", f"{model.name} is a {sniffed.what}. {lacking[0].upper()}{lacking[1:]}, or export it to ONNX."
+        )

@@ -15,7 +15,8 @@ from ..contract.evaluation import Evaluation
 from ..contract.refusals import Refusal
 from ..contract.text import untrusted
 from ..engine.executor.base import Failed
-from ..engine.jobs import Inspect, Inspected, JobSpec
+from ..engine.jobs import Inspect, Inspected, JobSpec, Source
+from ..engine.models.folders import members
 from ..state.events import FileIdentity
 from .answers import GUARDRAILS, JobBroke, Refused, refuse
 from .inputs import Inputs, check_inputs
@@ -44,6 +45,7 @@ async def look(
     accuracy_tolerance: float,
     tolerance_kind: str,
     evidence: str,
+    loader: str | None,
     ctx: Ctx,
     consent: Annotated[ElicitationResult[Loosening], Resolve(ask_about_loosening)],
 ) -> Looked:
@@ -51,10 +53,10 @@ async def look(
     shop = shop_of(ctx)
     looser = how_loose(shop.settings, accuracy_tolerance, tolerance_kind, evidence)
     loosened_by = consent_of(ctx, consent) if looser else None
-    inputs = check_inputs(shop.settings, model_path, evaluation, calibration_path)
+    inputs = check_inputs(shop.settings, model_path, evaluation, calibration_path, loader)
     before = await in_thread(shop, _digest, shop, inputs.model)
     seen = await _inspect(shop, inputs, evaluation)
-    files = await in_thread(shop, _identities, shop, [str(inputs.model), *seen.model_files])
+    files = await in_thread(shop, _identities, shop, inputs.model, seen.model_files)
     if files[0].sha256 != before:
         raise refuse("BAD_FILE", f"{untrusted(inputs.model.name)} was changed while it was read. Call again.")
     return Looked(inputs, seen, files, loosened_by)
@@ -79,7 +81,8 @@ async def _inspect(shop: Workshop, inputs: Inputs, evaluation: Evaluation) -> In
         adapter=inputs.adapter,
     )
     limit, hidden = shop.settings.job_memory_mb, shop.settings.secrets
-    spec = JobSpec(job_id=name, task=task, memory_mb=limit, timeout_s=600, hidden=hidden)
+    source = Source(loader=inputs.loader, allow_pickle=shop.settings.allow_pickle)
+    spec = JobSpec(job_id=name, task=task, memory_mb=limit, timeout_s=600, hidden=hidden, source=source)
     try:
         while (view := shop.executor.poll(folder)).state != "over":
             if view.state != "running":  # not begun, or its supervisor was killed
@@ -109,11 +112,19 @@ async def _inspect(shop: Workshop, inputs: Inputs, evaluation: Evaluation) -> In
 def _digest(shop: Workshop, model: Path) -> str | None:
     """None where it cannot be read: the worker says why in more words."""
     try:
-        return shop.fingerprints.file(model)
+        return shop.fingerprints.path(model)
     except OSError:
         return None
 
 
-def _identities(shop: Workshop, paths: list[str]) -> list[FileIdentity]:
-    unique = dict.fromkeys(str(Path(p).resolve()) for p in paths)
-    return [FileIdentity(path=p, sha256=shop.fingerprints.file(Path(p)), bytes=Path(p).stat().st_size) for p in unique]
+def _identities(shop: Workshop, model: Path, named: list[str]) -> list[FileIdentity]:
+    """The model, then the other files that it is made of: those that a worker `named`, or all that lie in its folder."""
+    if not model.is_dir():
+        unique = dict.fromkeys([model, *(Path(path).resolve() for path in named)])
+        return [_identity(shop, path) for path in unique]
+    whole = FileIdentity(path=str(model), sha256=shop.fingerprints.path(model), bytes=0)
+    return [whole, *(_identity(shop, path) for path in members(model))]
+
+
+def _identity(shop: Workshop, path: Path) -> FileIdentity:
+    return FileIdentity(path=str(path), sha256=shop.fingerprints.file(path), bytes=path.stat().st_size)

@@ -128,7 +128,7 @@ def check_same_yardstick(found: Descent, asked: Yardstick) -> None:
         Refused: DERIVED_MODEL.
     """
     first = found.session.opened
-    if asked == yardstick(first.evaluation, first.data.digest, first.user_codes):
+    if asked == yardstick(first.evaluation, first.data.digest, first.metric_codes):
         return
     raise refuse(
         "DERIVED_MODEL",

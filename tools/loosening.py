@@ -11,7 +11,7 @@ from ..contract.evaluation import Evaluation
 from ..contract.text import untrusted
 from .answers import refuse
 from .asking import client_name, why_not_asked
-from .inputs import allowed_code, check_inputs, no_other_code
+from .inputs import check_inputs
 from .road import Ctx, shop_of
 from .workshop import Settings
 
@@ -46,10 +46,7 @@ async def ask_about_loosening(
 ) -> Loosening | Elicit[Loosening]:
     """The question to a person before a session with a looser bar exists; nobody is asked for the policy's own."""
     settings = shop_of(ctx).settings
-    if loader:
-        allowed_code(settings, "loader", loader)
-        raise no_other_code("loader")
-    inputs = check_inputs(settings, model_path, evaluation, calibration_path)
+    inputs = check_inputs(settings, model_path, evaluation, calibration_path, loader)
     loose = how_loose(settings, accuracy_tolerance, tolerance_kind, evidence)
     if not loose:
         return Loosening(outcome="accept")

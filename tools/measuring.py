@@ -142,7 +142,7 @@ async def validate_variant(
 def asked_precision(session: Session, variant: str) -> Precision | None:
     """What the variant's steps were to give it, the last that gives one; None where none does."""
     steps = reversed(session.chain(variant))
-    asked = (precision_asked(made.technique, made.parameters) for made in steps)
+    asked: list[Precision | None] = [precision_asked(made.technique, made.parameters) for made in steps]
     return next((precision for precision in asked if precision is not None), None)
 
 

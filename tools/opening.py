@@ -94,6 +94,7 @@ async def open_session(
         decisions=shop.settings.policy.decisions,
         user_code=code,
         adapter=adapter,
+        loader=inputs.loader,
     )
     origin = await in_thread(shop, allowed_by, shop, files[0], seen.weights, leave, client_name(ctx))
     opened = opened.model_copy(update={"derived_from": origin})

@@ -5,12 +5,13 @@ from __future__ import annotations
 _GARBAGE = [
     "Compare the preprocessing with what the model was trained with: scale, mean, std, channel order, layout.",
     "Check that the calibration samples come from the same source as the evaluation samples.",
-    "Try a gentler step: int8_static with per_channel=true, or float16.",
-    "Keep the first and last layers in float (int8_static with keep_float=[node names]).",
+    "Try a gentler step: per_channel=true, or half precision.",
+    "Keep the first and last layers in float (of ONNX models: int8_static with keep_float=[node names]).",
 ]
 _CONVERSION = [
-    "Run optimize_model with technique 'simplify' first, keep it, then try this step on it.",
-    "Check that the model's opset is one that the tool knows (the model field of open_session shows it).",
+    "Where the parent is ONNX: run optimize_model with technique 'simplify' first, keep it, then try this step on it.",
+    "Check that the opset of an ONNX model is one that the tool knows (the model field of open_session shows it).",
+    "For TensorRT: try less workspace_mb where the build ran out of memory; ONNX Runtime is the other way.",
     "Try another technique: recommend_next lists what applies.",
 ]
 _MEMORY = [

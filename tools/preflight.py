@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..contract.devices import DEVICES
+from ..contract.instead import deployable
+from ..contract.measures import ModelInfo
 from ..contract.text import untrusted
 from ..engine.jobs import Inspected
+from ..engine.runtimes.catalog import RUNTIMES, installed
 from ..engine.sandbox import capabilities
 from ..state.block import tolerance_text
 from ..state.events import PreflightItem, SessionOpened
@@ -22,6 +25,28 @@ def _descent(opened: SessionOpened) -> str:
     return f"a variant of {name}, by leave of {origin.allowed_by}: the tolerance refers to {name}'s {accuracy:.4f}"
 
 
+def _framework(model: ModelInfo) -> str:
+    opset = f"opset {model.opset}" if model.opset is not None else ""
+    return ", ".join(part for part in (model.framework, model.format, opset) if part)
+
+
+def _runtime(format: str) -> str:
+    """What measures the original, and its version."""
+    runtime = RUNTIMES[format]
+    return f"{runtime.distribution} {installed(runtime) or '(not installed)'}"
+
+
+def _deployment(device: str, format: str) -> str:
+    """What deploys on the device, and whether the original would as it is."""
+    facts = DEVICES[device]
+    if facts.takes(format):
+        return f"{device}: {facts.runs}"
+    way = (
+        "is to be converted" if deployable(device, format) else "is none of these, and this version converts it to none"
+    )
+    return f"{device}: {facts.runs}; {format} {way}"
+
+
 def preflight(shop: Workshop, opened: SessionOpened, seen: Inspected) -> list[PreflightItem]:
     """The seeds' checklist, and whether the sandbox holds."""
     data, load = opened.data, seen.model.load_seconds
@@ -34,7 +59,8 @@ def preflight(shop: Workshop, opened: SessionOpened, seen: Inspected) -> list[Pr
     calibration = opened.calibration
     abi = capabilities()["landlock"]
     origin = opened.derived_from
-    by_user = "; ".join(str(code) for code in opened.user_codes)
+    by_user = "; ".join(str(code) for code in opened.metric_codes)
+    loaded += f", its module made by user code: {opened.loader}" if opened.loader else ""
 
     def item(text: str, ok: bool, detail: str, required: bool = True) -> PreflightItem:
         return PreflightItem(item=text, ok=ok, required=required, detail=detail)
@@ -42,8 +68,8 @@ def preflight(shop: Workshop, opened: SessionOpened, seen: Inspected) -> list[Pr
     return [
         item("Source model file exists and is loadable", True, f"{opened.files[0].path} ({size / 2**20:.2f} MB), {loaded}"),
         item("Model is an original", origin is None, _descent(opened), False),
-        item("Model framework identified", True, f"{seen.model.framework}, {seen.model.format}, opset {seen.model.opset}"),
-        item("Target device identified", True, f"{opened.target_device}: {DEVICES[opened.target_device].runs}; {shop.stamp(opened.target_device).label}"),
+        item("Model framework identified", True, f"{_framework(seen.model)}; measured with {_runtime(seen.model.format)}"),
+        item("Target device identified", True, f"{_deployment(opened.target_device, seen.model.format)}; {shop.stamp(opened.target_device).label}"),
         item("Test dataset available", True, f"{data.samples} samples, {data.classes or 'no'} classes"),
         item("Accuracy metric defined", True, f"{opened.evaluation.metric}{f', by user code: {by_user}' if by_user else ''}"),
         item("Accuracy tolerance defined", True, f"{tolerance_text(opened.accuracy_tolerance, opened.tolerance_kind)}, {opened.evidence}"),

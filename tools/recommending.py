@@ -2,34 +2,57 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any
 
 from mcp.types import CallToolResult
 
-from ..contract.measures import UNBOUNDED, Artifact
+from ..contract.devices import DEVICES
+from ..contract.measures import UNBOUNDED
+from ..contract.refusals import Refusal
+from ..contract.steps import Step, precision_asked, takes
 from ..state.block import state_block
+from ..state.events import JobFailed
+from ..state.guardrails import judge
+from ..state.request import Facts, Request
 from ..state.session import BASELINE, Session
 from .answers import Recommendation, RecommendReply, result
-from .road import Ctx, enter
+from .availability import of_step
+from .road import Ctx, enter, shop_of
+from .trees import FIRST_CHOICE, TO_ONNX, Case, suggestions
 from .types import SessionId
 
-CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "FusedConv"})
-MATMULS = frozenset({"MatMul", "Gemm"})
+# How a step fails for a reason of its own: it would fail again.
+OF_THE_STEP = frozenset(
+    {"TECHNIQUE_FAILED", "NOT_LOADABLE", "NOT_RUNNABLE", "BAD_OUTPUTS", "UNAVAILABLE", "CALIBRATION_UNFIT"}
+)
+
+# Operators of a quantized model, in any format.
+QUANTIZED = re.compile(r"quantize|qlinear|ConvInteger|MatMulInteger", re.IGNORECASE)
+
+# The facts by which a step on a parent is judged.
+Lookup = Callable[[Session, Step, str], dict[str, Any]]
 
 
 async def recommend_next(session_id: SessionId, ctx: Ctx) -> Annotated[CallToolResult, RecommendReply]:
     """Say which call comes next and why, best first."""
     session = await enter(ctx, session_id)
-    found = recommendations(session)
-    beyond = out_of_reach(session)
+    lookup = partial(of_step, toolchains=shop_of(ctx).settings.toolchains)
+    found = recommendations(session, lookup)
+    remarks = " ".join(said for said in (out_of_reach(session), not_here(session, lookup)) if said) or None
     lines = [f"{n}. {r.tool} {r.arguments}: {r.reason} [{r.rule}]" for n, r in enumerate(found, 1)]
-    reply = RecommendReply(state=state_block(session), message=beyond, recommendations=found)
-    return result(reply, "\n".join([*([beyond, ""] if beyond else []), *lines]))
+    reply = RecommendReply(state=state_block(session), message=remarks, recommendations=found)
+    return result(reply, "\n".join([*([remarks, ""] if remarks else []), *lines]))
 
 
-def recommendations(session: Session) -> list[Recommendation]:
+def recommendations(session: Session, lookup: Lookup = of_step) -> list[Recommendation]:
     """The calls that make sense now, best first; at least one."""
-    return _before_optimizing(session) or [*_optimizing(session), *_finishing(session)]
+    if first := _before_optimizing(session):
+        return first
+    left = _optimizing(session, lookup)
+    return [*left, *_finishing(session, exhausted=not left)]
 
 
 def _say(session: Session, tool: str, because: str, rule: str, /, **arguments: Any) -> Recommendation:
@@ -55,11 +78,10 @@ def _before_optimizing(session: Session) -> list[Recommendation]:
             return [_say(session, "benchmark_variant", f"{variant_id} has no measured speed.", "measure every change", variant_id=variant_id)]  # fmt: skip
         if record.decision is None and record.validation is None:
             return [_say(session, "validate_variant", f"{variant_id} has no measured accuracy.", "measure every change", variant_id=variant_id)]  # fmt: skip
-        if record.awaits_person:
-            return _undecided_failure(session, variant_id)
-        if record.status == "PASS":
-            return [_passed(session, variant_id)]
-    return []
+    if session.waiting_for_person:  # until then nothing else may be kept
+        return _undecided_failure(session, session.waiting_for_person[0])
+    passed = [variant_id for variant_id, record in session.variants.items() if record.status == "PASS"]
+    return [_passed(session, passed[0])] if passed else []
 
 
 def _undecided_failure(session: Session, variant_id: str) -> list[Recommendation]:
@@ -71,10 +93,12 @@ def _undecided_failure(session: Session, variant_id: str) -> list[Recommendation
     }
     keep: dict[str, Any] = {"variant_id": variant_id, "outcome": "keep", "reason": "the user wants to consider it"}
     rule = "over the tolerance a person decides"
+    give_up = _say(session, "decide_variant", f"{variant_id} is {status}. Give it up and try a gentler step.", rule, **revert)  # fmt: skip
+    asking = Request("decide_variant", variant_id=variant_id, outcome="keep")
+    if judge(session, asking, Facts(owner=session.opened.owner, asking="chat")):
+        return [give_up]
     return [
-        _say(
-            session, "decide_variant", f"{variant_id} is {status}. Give it up and try a gentler step.", rule, **revert
-        ),
+        give_up,
         _say(session, "decide_variant", "Or let the user decide on the numbers: this asks them.", rule, **keep),
     ]
 
@@ -88,10 +112,6 @@ def _passed(session: Session, variant_id: str) -> Recommendation:
     reason = f"{variant_id} passed and is {why}{' and smaller' if smaller else ''}."
     outcome = "keep" if worth else "revert"
     return _say(session, "decide_variant", reason, "keep what helps, revert what does not", variant_id=variant_id, outcome=outcome, reason=reason)  # fmt: skip
-
-
-def _tried(session: Session) -> set[str]:
-    return {record.artifact.technique for record in session.variants.values()}
 
 
 def _target_met(session: Session) -> bool:
@@ -118,63 +138,99 @@ def out_of_reach(session: Session) -> str | None:
     )
 
 
+def not_here(session: Session, lookup: Lookup = of_step) -> str | None:
+    """Why what comes first on the device cannot be made here, while it has not been."""
+    name = session.opened.target_device
+    first = DEVICES[name].deploys[0]
+    wanted = FIRST_CHOICE.get(first.format)
+    if session.baseline is None or wanted is None or _target_met(session):
+        return None
+    if any(made.format == first.format for made in session.chain(session.best)):
+        return None
+    format = session.format_of(session.best)
+    over_onnx = not takes(wanted.technique, format) and takes(TO_ONNX.technique, format)
+    refusal = _refusal(session, lookup, TO_ONNX if over_onnx else wanted)
+    if refusal is None or refusal.code not in ("UNAVAILABLE", "FORMAT_DEVICE_MISMATCH"):
+        return None
+    return f"On {name} {first.runtime} comes first ({first.because}), but not here: {refusal.message}"
+
+
 def _ceiling(session: Session, technique: str) -> str:
     """What the profile allows a technique, to be said with it."""
     return next((f" {c}" for c in session.ceilings if c.technique == technique), "")
 
 
-def _quantized(chain: list[Artifact]) -> bool:
-    return any(a.precision == "int8" for a in chain)
-
-
-def _optimizing(session: Session) -> list[Recommendation]:
-    """The CPU branch of the tree: graph optimization, then what the operator mix suggests, then half precision."""
-    chain = session.chain(session.best)
-    if _target_met(session) or _quantized(chain):
+def _optimizing(session: Session, lookup: Lookup) -> list[Recommendation]:
+    """What the device's tree has next, but for what was tried and what a guardrail would refuse."""
+    if _target_met(session):
         return []
     tried = _tried(session)
     found: list[Recommendation] = []
-
-    def suggest(technique: str, reason: str, rule: str, **parameters: Any) -> None:
-        if technique not in tried:
-            step = {"technique": technique, **parameters}
-            because = f"{reason}{_ceiling(session, technique)}"
-            found.append(_say(session, "optimize_model", because, rule, step=step, parent="best"))
-
-    operators = session.opened.model.operators
-    convolutional = any(op in operators for op in CONVOLUTIONS)
-    matmuls = any(op in operators for op in MATMULS)
-    suggest("graph_optimize", "Graph optimization costs no accuracy; it shows what is left to gain.", "cpu: graph optimization first")  # fmt: skip
-    if matmuls and not convolutional:
-        suggest("int8_dynamic", "Mostly matrix products: dynamic INT8 needs no calibration.", "cpu: MatMul nets, dynamic INT8")  # fmt: skip
-    if session.opened.calibration_path:
-        reason = (
-            "Convolutions: static INT8; dynamic INT8 is slower there."
-            if convolutional
-            else "Static INT8 fixes the scales beforehand."
-        )
-        suggest("int8_static", reason, "cpu: static INT8 with calibration")
-        if "int8_static" in tried and _failed_per_tensor(session):
-            step = {"technique": "int8_static", "per_channel": True}
-            found.append(_say(session, "optimize_model", "Per-tensor INT8 lost too much; one scale a channel loses less.", "gentler quantization", step=step, parent="best"))  # fmt: skip
-    suggest("float16", "Half the size; on a CPU seldom faster.", "cpu: half precision for size")
+    for step, reason, rule in suggestions(Case(session, lambda step: _refusal(session, lookup, step) is None)):
+        parent = _parent(session, step)
+        if parent is None or _key(step.technique, step.model_dump()) in tried or _refusal(session, lookup, step):
+            continue
+        arguments = {
+            "step": step.model_dump(mode="json", exclude_unset=True),
+            "parent": "best" if parent == session.best else parent,
+        }
+        because = f"{reason}{_ceiling(session, step.technique)}"
+        found.append(_say(session, "optimize_model", because, rule, **arguments))
     return found
 
 
-def _failed_per_tensor(session: Session) -> bool:
-    records = [r for r in session.variants.values() if r.artifact.technique == "int8_static"]
-    return all(r.status == "reverted" and not r.artifact.parameters.get("per_channel", True) for r in records)
+def _refusal(session: Session, lookup: Lookup, step: Step) -> Refusal | None:
+    """What a guardrail has against this step, as far as it does not depend on files."""
+    parent = _parent(session, step) or session.best
+    request = Request("optimize_model", variant_id=parent, step=step)
+    return judge(session, request, Facts(owner=session.opened.owner, **lookup(session, step, parent)))
 
 
-def _finishing(session: Session) -> list[Recommendation]:
+def _parent(session: Session, step: Step) -> str | None:
+    """The best model, or where the step does not take it or it was rounded already, the nearest before it that is whole."""
+    best = session.best
+    if step.technique in ("simplify", "graph_optimize"):
+        return best if takes(step.technique, session.format_of(best)) else None
+    for made in reversed(session.chain(best)):
+        if made.precision == "fp32" and takes(step.technique, made.format):
+            return made.variant_id
+    rounds = precision_asked(step.technique, step.model_dump()) is not None
+    fits = takes(step.technique, session.format_of(BASELINE)) and not (rounds and _rounded(session))
+    return BASELINE if fits else None
+
+
+def _rounded(session: Session) -> bool:
+    """Whether the original is quantized itself: rounding it again only adds error."""
+    model = session.opened.model
+    tensors = (*model.inputs, *model.outputs)
+    return any(t.quantization for t in tensors) or any(QUANTIZED.search(name) for name in model.operators)
+
+
+def _key(technique: str, parameters: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What makes two steps the same attempt."""
+    return technique, *(parameters.get(name) for name in ("quantization", "precision", "per_channel"))
+
+
+def _tried(session: Session) -> set[tuple[Any, ...]]:
+    """The steps that made a variant, and those that broke for a reason of their own."""
+    made = {_key(r.artifact.technique, r.artifact.parameters) for r in session.variants.values()}
+    ended = [(job_id, event) for job_id, event in session.ended.items() if isinstance(event, JobFailed)]
+    steps = [session.jobs[job_id].arguments.get("step") for job_id, event in ended if event.code in OF_THE_STEP]
+    return made | {_key(step["technique"], step) for step in steps if step}
+
+
+def _finishing(session: Session, *, exhausted: bool) -> list[Recommendation]:
     """Packaging and the report, or the honest word that nothing helped."""
     best = session.best
     if best == BASELINE:
         nothing = "No kept variant is better than the original so far."
+        if exhausted and any(r.artifact.precision == "int8" and not r.kept for r in session.variants.values()):
+            nothing += " INT8 did not do: a smaller model, or training for INT8, is what is left."
         return [_say(session, "render_report", f"{nothing} Show the user what was tried.", "report, do not decide", kind="tradeoff")]  # fmt: skip
     comparison = session.variants[best].comparison
     slower = comparison is not None and comparison.speedup.verdict != "faster"
     remark = " It is not measurably faster than the original; smaller may be the point." if slower else ""
-    if best not in session.packages:
+    packaging = Request("package_variant", variant_id=best)
+    if best not in session.packages and judge(session, packaging, Facts(owner=session.opened.owner)) is None:
         return [_say(session, "package_variant", f"{best} is the best kept variant.{remark}", "package the best", variant_id=best)]  # fmt: skip
     return [_say(session, "render_report", f"Show the user the trade-off.{remark}", "report, do not decide", kind="tradeoff")]  # fmt: skip

@@ -227,7 +227,7 @@ def _artifact(session: Session) -> list[str]:
     package = session.packages.get(session.best)
     if package is None:
         return ["Not packaged yet: package_variant."]
-    model = next((f.name for f in package.files if f.name.endswith(".onnx")), "")
+    model = Path(session.variants[session.best].artifact.path).name
     return [
         f"- Model file: {package.path}/{model}",
         f"- Metadata: {package.path}/metadata.json",

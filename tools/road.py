@@ -18,7 +18,7 @@ from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 
 from ..contract.refusals import NextCall, Refusal
-from ..engine.jobs import JobSpec, Pinned, PinnedFile, Task
+from ..engine.jobs import JobSpec, Pinned, PinnedFile, Source, Task
 from ..state.block import state_block
 from ..state.events import (
     BaselineMeasured,
@@ -165,7 +165,9 @@ def _start(shop: Workshop, session_id: str, plan: Plan, owner: str, known: dict[
             job_id=job_id,
             task=task,
             pinned=_pinned(session, task),
+            source=_source(shop, session),
             hidden=shop.settings.secrets,
+            toolchains=str(shop.settings.toolchains) if shop.settings.toolchains else None,
             roots=[str(root.resolve()) for root in shop.settings.readable],
             memory_mb=shop.settings.job_memory_mb,
             timeout_s=shop.settings.job_minutes * 60,
@@ -198,6 +200,13 @@ def _pinned(session: Session, task: Task) -> list[Pinned]:
         known.append(pin("BAD_FILE", [(outcomes.path, outcomes.sha256)]))
     named = {value for _, value in task if isinstance(value, str)}
     return [pinned for pinned in known if pinned.files[0].path in named]
+
+
+def _source(shop: Workshop, session: Session) -> Source | None:
+    """How a worker makes a model of an original of PyTorch's that is none as it is."""
+    if session.opened.source_format != "pytorch":
+        return None
+    return Source(loader=session.opened.loader, allow_pickle=shop.settings.allow_pickle, interface=session.interface)
 
 
 def _concerned(session: Session, request: Request) -> str | None:

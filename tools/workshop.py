@@ -40,7 +40,8 @@ class Policy:
 
 @dataclass(frozen=True)
 class Settings:
-    """How this server was started. `witness`: the file that remembers how long signed histories were."""
+    """How this server was started. `witness`: the file that remembers how long signed histories were. `toolchains`: the
+    folder of the converters that are installed apart."""
 
     workspace: Path
     allow_roots: tuple[Path, ...] = ()
@@ -51,6 +52,7 @@ class Settings:
     allow_pickle: bool = False
     job_memory_mb: int = 4096
     job_minutes: float = 120
+    toolchains: Path | None = None
     max_wait_s: float = 50
     signing_key: SigningKey | None = None
     witness: Path | None = None

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from edgeopt.contract.measures import TensorInfo
 from edgeopt.engine.problems import JobProblem
+from edgeopt.engine.runtimes import catalog
 from edgeopt.engine.runtimes.fitting import adapt, convert
 from edgeopt.engine.runtimes.runner import open_runner
 from hypothesis import given
@@ -77,9 +78,10 @@ def test_a_folder_is_a_bad_file(tmp_path: Path) -> None:
         open_runner(tmp_path / "m.onnx")
 
 
-def test_a_format_without_a_runtime_is_unavailable(tmp_path: Path) -> None:
+def test_a_format_without_a_runtime_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "version", lambda distribution: None)
     (tmp_path / "m.tflite").write_bytes(b"x")
-    with pytest.raises(JobProblem) as error:
+    with pytest.raises(JobProblem, match="pip install") as error:
         open_runner(tmp_path / "m.tflite")
     assert error.value.problem.code == "UNAVAILABLE"
 

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import edgeopt
 import pytest
+from edgeopt.engine.requirements import CONVERTERS
+from edgeopt.engine.runtimes.catalog import RUNTIMES, installed
+from edgeopt.engine.toolchains.catalog import TOOLCHAINS
 from edgeopt.state.events import JobFailed
 
 from ..tools import planted
@@ -150,6 +153,20 @@ m.version = version
     done = edgeopt_says("doctor", PYTHONPATH=str(tmp_path))
     assert done.returncode == 1
     assert any("onnxsim" in line and "missing" in line and "pip install" in line for line in done.stdout.splitlines())
+
+
+def test_doctor_lists_every_runtime_and_converter_with_its_version_or_how_to_have_it(tmp_path: Path):
+    lines = edgeopt_says("doctor", EDGEOPT_TOOLCHAINS=str(tmp_path)).stdout.splitlines()
+    for runtime in RUNTIMES.values():
+        (row,) = [line for line in lines if line.split()[:1] == [runtime.distribution]]
+        found = installed(runtime)
+        assert found in row if found else f"edgeopt[{runtime.extra}]" in row
+    for converter in CONVERTERS:
+        (row,) = [line for line in lines if line.split()[:1] == [converter.distribution]]
+        assert converter.does in row
+    for chain in TOOLCHAINS.values():
+        assert any(line.split()[:1] == [chain.name] and chain.command in line for line in lines)
+    assert any("NVIDIA" in line for line in lines)
 
 
 def test_serve_has_the_options_of_the_contract():

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 
-from edgeopt.contract.steps import Int8Static
+from edgeopt.contract.steps import Int8Static, TensorRT
 from edgeopt.state.events import DecisionMade, Event, PackageBuilt, QuestionClosed, VariantCreated
 from edgeopt.state.guardrails import judge
 from edgeopt.state.request import Facts, Request
@@ -18,6 +18,8 @@ from . import worlds
 
 VARIANTS_AT_MOST = 2
 STEP = Int8Static(technique="int8_static")
+# The sessions explored are for a generic CPU.
+WRONG_FORMAT = TensorRT(technique="tensorrt")
 CHAT, NOBODY = Facts(owner="uid:0", asking="chat"), Facts(owner="uid:0")
 # In other sessions of the original this file was asked about too often, or a person said no to it.
 ASKED_OUT = replace(CHAT, left_open_before=QUESTIONS_AT_MOST)
@@ -49,6 +51,7 @@ def calls(session: Session) -> Iterator[tuple[Request, Facts]]:
     yield Request("profile_model", identity="r1"), NOBODY
     for subject in (BASELINE, *session.variants):
         yield Request("optimize_model", variant_id=subject, step=STEP, identity="x"), NOBODY
+        yield Request("optimize_model", variant_id=subject, step=WRONG_FORMAT, identity="x"), NOBODY
         for tool in ("benchmark_variant", "validate_variant", "package_variant"):
             yield Request(tool, variant_id=subject, identity="x"), NOBODY
         for facts in (CHAT, NOBODY, ASKED_OUT, TURNED_DOWN):
@@ -200,6 +203,21 @@ def test_a_step_starts_only_when_everything_is_measured_and_from_the_baseline_or
         assert not any(r.unmeasured or r.awaits_person for r in before.variants.values())
         parent = event.artifact.parent_id
         assert parent == BASELINE or (parent and before.variants[parent].kept)
+
+
+def test_a_step_that_makes_a_wrong_format_never_starts_and_is_refused_for_that_where_another_would_start():
+    states, _ = explored()
+    codes: set[str] = set()
+    for session in states:
+        for subject in (BASELINE, *session.variants):
+            wrong, right = (
+                judge(session, Request("optimize_model", variant_id=subject, step=step, identity="x"), NOBODY)
+                for step in (WRONG_FORMAT, STEP)
+            )
+            assert wrong
+            assert wrong.code == (right.code if right else "FORMAT_DEVICE_MISMATCH")
+            codes.add(wrong.code)
+    assert {"FORMAT_DEVICE_MISMATCH", "BASELINE_REQUIRED", "ONE_AT_A_TIME"} <= codes
 
 
 def test_a_persons_decision_is_never_overturned():

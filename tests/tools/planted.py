@@ -47,12 +47,15 @@ def opened(folder: Path, **changes: Any) -> Event:
     return worlds.opened(**(defaults | changes))
 
 
-def variant(folder: Path, number: int, verdict: worlds.Verdict | None, parent: str = "baseline") -> list[Event]:
-    """A variant whose file lies in `folder`: made, and benchmarked and validated where a verdict is given."""
+def variant(
+    folder: Path, number: int, verdict: worlds.Verdict | None, parent: str = "baseline", **changes: Any
+) -> list[Event]:
+    """A variant whose file lies in `folder`: made, and benchmarked and validated where a verdict is given. `changes`: of
+    its artifact."""
     whole = identity(file(folder / "workspace" / f"v{number}.onnx"))
     started, made = worlds.created(10 * number, number, parent)
     artifact = worlds.artifact(number, parent).model_copy(
-        update={"path": whole.path, "sha256": whole.sha256, "size_bytes": whole.bytes}
+        update={"path": whole.path, "sha256": whole.sha256, "size_bytes": whole.bytes} | changes
     )
     events = [started, made.model_copy(update={"artifact": artifact})]
     if verdict is None:

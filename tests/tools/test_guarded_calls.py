@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edgeopt.engine.runtimes import catalog
 from edgeopt.tools.workshop import Workshop
 
 from . import planted
@@ -81,16 +82,12 @@ async def test_work_starts_only_where_it_fits(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     "step",
     [
-        {"technique": "export_onnx"},
         {"technique": "int4_weights"},
         {"technique": "mixed_precision"},
         {"technique": "prune_structured"},
         {"technique": "prune_unstructured", "sparsity": 0.3},
         {"technique": "qat_int8"},
         {"technique": "distill"},
-        {"technique": "tflite"},
-        {"technique": "tensorrt"},
-        {"technique": "openvino"},
         {"technique": "int8_static", "calibrator": "entropy"},
         {"technique": "int8_static", "keep_float": "auto"},
         {"technique": "int8_static", "equalize": True},
@@ -102,6 +99,64 @@ async def test_what_is_not_built_says_so_before_anything_runs(tmp_path: Path, st
         refusal = (await agent.call("optimize_model", **OF, step=step)).refused("UNAVAILABLE")
         assert "not built in this version" in refusal["message"]
     assert planted.kinds(tmp_path).count("JobStarted") == 1
+
+
+async def test_a_step_that_cannot_be_taken_here_says_why_and_where_it_can(tmp_path: Path):
+    planted.plant(tmp_path, target_device="jetson-orin-nano")
+    async with at(settings(tmp_path)) as agent:
+        refusal = (await agent.call("optimize_model", **OF, step={"technique": "export_onnx"})).refused("UNAVAILABLE")
+        assert "export_onnx" in refusal["message"]
+        if catalog.missing("tensorrt"):
+            refusal = (await agent.call("optimize_model", **OF, step={"technique": "tensorrt"})).refused("UNAVAILABLE")
+            assert "--host-is jetson-orin-nano" in refusal["message"]
+            answer = await agent.call("recommend_next", **OF)
+            assert "On jetson-orin-nano TensorRT comes first" in answer.ok()["message"]
+            assert "On jetson-orin-nano TensorRT comes first" in answer.text
+    assert planted.kinds(tmp_path).count("JobStarted") == 1
+
+
+async def test_a_format_that_is_wrong_for_the_device_is_refused_with_a_step_that_can_be_taken(tmp_path: Path):
+    planted.plant(tmp_path, target_device="raspberry-pi-5")
+    openvino = {"technique": "openvino", "precision": "int8"}
+    async with at(settings(tmp_path)) as agent:
+        refusal = (await agent.call("optimize_model", **OF, step=openvino)).refused("FORMAT_DEVICE_MISMATCH")
+        assert "tflite (TFLite), onnx (ONNX Runtime)" in refusal["message"]
+        first = refusal["next_calls"][0]
+        assert first["arguments"]["parent"] == "baseline"
+        assert first["arguments"]["step"]["technique"] in ("tflite", "int8_static")
+        assert (await agent.call(first["tool"], **first["arguments"], wait_s=0)).status == "running"
+
+
+async def test_a_kept_variant_of_another_format_is_packaged_where_it_deploys_alone(tmp_path: Path):
+    keep = planted.worlds.DecisionMade(
+        variant_id="v1", variant_sha256="", outcome="keep", by_person=False, decided_by="agent", reason=""
+    )
+    events = planted.variant(tmp_path, 1, "PASS", technique="openvino", format="openvino")
+    planted.plant(tmp_path, *events, keep, target_device="raspberry-pi-5")
+    async with at(settings(tmp_path)) as agent:
+        refusal = (await agent.call("package_variant", **V1)).refused("FORMAT_DEVICE_MISMATCH")
+        assert [call["tool"] for call in refusal["next_calls"]] == ["recommend_next"]
+        found = (await agent.call("recommend_next", **OF)).ok()["recommendations"]
+        assert "package_variant" not in [call["tool"] for call in found]
+
+
+async def test_an_engine_of_another_machine_is_not_run(tmp_path: Path):
+    events = planted.variant(tmp_path, 1, None, technique="tensorrt", format="tensorrt")
+    planted.plant(tmp_path, *events, target_device="jetson-orin-nano")
+    beside = tmp_path / "workspace" / "v1.onnx.json"
+    async with at(settings(tmp_path)) as agent:
+        beside.write_text('{"platform": "a platform of nobody"}')
+        refusal = (await agent.call("benchmark_variant", **V1)).refused("FORMAT_DEVICE_MISMATCH")
+        assert "a platform of nobody" in refusal["message"]
+        beside.write_text("{}")
+        assert (await agent.call("benchmark_variant", **V1, wait_s=0)).status == "running"
+
+
+async def test_a_step_from_a_variant_that_there_is_not_is_refused_by_name(tmp_path: Path):
+    planted.plant(tmp_path)
+    async with at(settings(tmp_path)) as agent:
+        refusal = (await agent.call("optimize_model", **STEP | {"parent": "v7"})).refused("UNKNOWN_VARIANT")
+        assert "v7" in refusal["message"]
 
 
 async def test_int8_static_needs_a_calibration_set(tmp_path: Path):

@@ -1,0 +1,78 @@
+"""Files are what they were when they were recorded: the original, variants, evaluation and calibration sets."""
+
+from __future__ import annotations
+
+from ...contract.refusals import Refusal
+from ...contract.steps import needs_calibration
+from ..request import Facts, Request
+from ..session import Session
+from .access import codes
+from .refusing import call, refuse
+
+
+def original_protected(session: Session, request: Request, facts: Facts) -> Refusal | None:
+    path = session.original.path
+    if facts.output == "original":
+        return refuse(
+            "ORIGINAL_PROTECTED",
+            f"The output folder is, holds or lies in the original {path}. Packages never go there.",
+            call(session, "package_variant", "packages into the workspace", variant_id=request.variant_id),
+        )
+    if facts.original == "intact" or (request.tool == "decide_variant" and request.outcome == "revert"):
+        return None
+    what = "has changed since the session was opened" if facts.original == "changed" else "is gone"
+    return refuse(
+        "ORIGINAL_PROTECTED",
+        f"The original {path} {what} (sha256 {session.original.sha256[:12]}… is recorded). Nothing here can be trusted "
+        "to it any more: put the file back as it was, or open a new session on the new file.",
+        missing=[f"the file with sha256 {session.original.sha256}"],
+    )
+
+
+def variant_changed(session: Session, request: Request, facts: Facts) -> Refusal | None:
+    if facts.variant_file == "intact":
+        return None
+    what = "is not the file that was recorded" if facts.variant_file == "changed" else "is gone"
+    return refuse(
+        "VARIANT_CHANGED",
+        f"The file of {request.variant_id} {what}: its measurements say nothing about it. Make the variant again.",
+        call(session, "get_state", "lists the variants with their recorded sha256"),
+    )
+
+
+def same_dataset(session: Session, _request: Request, facts: Facts) -> Refusal | None:
+    if facts.user_code in ("changed", "gone"):
+        what = "has changed since the session was opened" if facts.user_code == "changed" else "is gone"
+        return refuse(
+            "SAME_DATASET",
+            f"The user code of this session, {codes(session)}, {what}: values that other code gives cannot be compared. Put "
+            "the file back as it was, or have the operator restart the server with the new one and open a new session.",
+        )
+    if facts.evaluation == "intact":
+        return None
+    what = "has changed since the session was opened" if facts.evaluation == "changed" else "is gone"
+    return refuse(
+        "SAME_DATASET",
+        f"The evaluation set {session.opened.evaluation.dataset_path} {what}: accuracies on other samples cannot be "
+        "compared. Put it back as it was, or open a new session.",
+    )
+
+
+def calibration_required(session: Session, request: Request, facts: Facts) -> Refusal | None:
+    if request.step is None or not needs_calibration(request.step.technique, request.step.model_dump()):
+        return None
+    if session.opened.calibration_path is None:
+        return refuse(
+            "CALIBRATION_REQUIRED",
+            f"{request.step.technique} needs real, representative inputs to calibrate with, and this session was opened "
+            "without. Open a session with calibration_path (200 or more samples, none of them from the evaluation set).",
+            missing=["calibration_path"],
+        )
+    if facts.calibration == "intact":
+        return None
+    return refuse(
+        "CALIBRATION_REQUIRED",
+        f"The calibration set {session.opened.calibration_path} is {facts.calibration}. Put it back as it was, or open a "
+        "new session.",
+        missing=["the calibration set as it was"],
+    )

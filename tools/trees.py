@@ -1,0 +1,177 @@
+"""The seeds' decision trees: what to try next for a kind of device, best first, each step with its reason and its rule.
+
+Where a tree begins is policy data: the first format of the device. The steps are suggestions alone; whoever shows them
+leaves out what the guardrails would refuse.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..contract.devices import DEVICES
+from ..contract.steps import (
+    ExportOnnx,
+    Float16,
+    GraphOptimize,
+    Int8Dynamic,
+    Int8Static,
+    OpenVINO,
+    Simplify,
+    Step,
+    TensorRT,
+    TFLite,
+    takes,
+)
+from ..state.session import Session
+
+# Of operators by their names in any format: Conv, CONV_2D, aten.conv2d.default; MatMul, FULLY_CONNECTED, aten.linear.default.
+CONVOLUTIONS = re.compile(r"conv(?!ert)", re.IGNORECASE)
+PRODUCTS = re.compile(r"matmul|gemm|fully_?connected|\blinear|addmm|\bb?mm\b|\bdense|einsum|attention", re.IGNORECASE)
+
+
+TO_ONNX = ExportOnnx(technique="export_onnx")
+# What comes first where the device's first format is to be made.
+FIRST_CHOICE: dict[str, Step] = {
+    "tensorrt": TensorRT(technique="tensorrt", precision="fp16"),
+    "tflite": TFLite(technique="tflite", quantization="float16"),
+}
+
+
+class Suggestion(NamedTuple):
+    step: Step
+    because: str
+    rule: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a tree branches by. `can`: whether a step could be taken on some model of the best one's chain."""
+
+    session: Session
+    can: Callable[[Step], bool]
+
+    @property
+    def format(self) -> str:
+        """Of the best model so far."""
+        return self.session.format_of(self.session.best)
+
+    @property
+    def precisions(self) -> set[str]:
+        """What the best one's chain has gone through."""
+        return {made.precision for made in self.session.chain(self.session.best)}
+
+    @property
+    def calibrated(self) -> bool:
+        return self.session.opened.calibration_path is not None
+
+    @property
+    def convolutional(self) -> bool:
+        return any(CONVOLUTIONS.search(name) for name in self.session.opened.model.operators)
+
+    @property
+    def products_alone(self) -> bool:
+        """Matrix products and no convolutions."""
+        operators = self.session.opened.model.operators
+        return not self.convolutional and any(PRODUCTS.search(name) for name in operators)
+
+
+def suggestions(case: Case) -> list[Suggestion]:
+    """The tree of the session's device."""
+    first = DEVICES[case.session.opened.target_device].deploys[0].format
+    return list(_TREES[first](case))
+
+
+def _jetson(case: Case) -> Iterator[Suggestion]:
+    """TensorRT FP16, then INT8; what ONNX Runtime can do where no engine can be built here."""
+    if case.precisions & {"int8"}:
+        return
+    engine = FIRST_CHOICE["tensorrt"]
+    yield from _to_onnx(case, "jetson")
+    if case.precisions <= {"fp32"}:
+        yield Suggestion(Simplify(technique="simplify"), "Fewer nodes for TensorRT to read; the same function.", "jetson: simplify before TensorRT")  # fmt: skip
+    yield Suggestion(engine, "FP16 is the first choice on a Jetson's GPU.", "jetson: TensorRT FP16 first")
+    if case.calibrated:
+        yield Suggestion(TensorRT(technique="tensorrt", precision="int8"), "INT8 where FP16 does not suffice; calibrate on 500 to 1,000 samples.", "jetson: then TensorRT INT8")  # fmt: skip
+    if not case.can(engine):
+        yield from _on_onnx_runtime(case, "jetson: ONNX Runtime where no engine can be built here")
+
+
+def _arm(case: Case) -> Iterator[Suggestion]:
+    """TFLite float16, then full INT8; ONNX Runtime's INT8 is the alternative."""
+    if case.precisions & {"int8"}:
+        return
+    half = FIRST_CHOICE["tflite"]
+    yield Suggestion(half, "Half the size and seldom any loss.", "arm: TFLite float16 first")
+    if case.products_alone:
+        yield Suggestion(TFLite(technique="tflite", quantization="dynamic"), "Mostly matrix products: dynamic INT8 needs no calibration.", "arm: MatMul nets, dynamic INT8")  # fmt: skip
+    if case.calibrated:
+        yield Suggestion(TFLite(technique="tflite", quantization="int8"), "Full INT8 where float16 does not suffice; calibrate on 200 to 500 samples.", "arm: then TFLite full INT8")  # fmt: skip
+    yield from _to_onnx(case, "arm")
+    if not case.can(half):
+        yield from _on_onnx_runtime(case, "arm: ONNX Runtime where TFLite cannot be made here")
+    elif case.calibrated:
+        yield Suggestion(Int8Static(technique="int8_static"), "ONNX Runtime's INT8, where TFLite's does not do.", "arm: INT8 on ONNX Runtime, the alternative")  # fmt: skip
+
+
+def _cpu(case: Case) -> Iterator[Suggestion]:
+    """Graph optimization, then what the operator mix suggests, then half precision."""
+    rival = OpenVINO(technique="openvino", precision="int8")
+    if case.precisions & {"int8"}:
+        if case.calibrated:
+            yield Suggestion(rival, "INT8 again, of the float model, in OpenVINO, whose kernels are made for x86 CPUs.", "cpu: INT8 in OpenVINO too")  # fmt: skip
+        return
+    yield from _to_onnx(case, "cpu")
+    yield Suggestion(GraphOptimize(technique="graph_optimize"), "Graph optimization costs no accuracy; it shows what is left to gain.", "cpu: graph optimization first")  # fmt: skip
+    if case.format in ("tflite", "tensorflow"):
+        yield from _tflite_on_cpu(case)
+    if case.products_alone:
+        yield Suggestion(Int8Dynamic(technique="int8_dynamic"), "Mostly matrix products: dynamic INT8 needs no calibration.", "cpu: MatMul nets, dynamic INT8")  # fmt: skip
+    if case.calibrated:
+        yield _static(case, "cpu: static INT8 with calibration")
+        yield Suggestion(rival, "INT8 in OpenVINO, whose kernels are made for x86 CPUs.", "cpu: INT8 in OpenVINO too")
+    yield Suggestion(OpenVINO(technique="openvino", precision="fp32"), "The same function in another runtime: no accuracy is at stake.", "cpu: OpenVINO in float32")  # fmt: skip
+    yield Suggestion(Float16(technique="float16"), "Half the size; on a CPU seldom faster.", "cpu: half precision for size")  # fmt: skip
+
+
+def _tflite_on_cpu(case: Case) -> Iterator[Suggestion]:
+    """TFLite files are quantized as what they are: the techniques for ONNX do not take them."""
+    if case.products_alone:
+        yield Suggestion(TFLite(technique="tflite", quantization="dynamic"), "Mostly matrix products: dynamic INT8 needs no calibration.", "cpu: MatMul nets, dynamic INT8 in TFLite")  # fmt: skip
+    if case.calibrated:
+        yield Suggestion(TFLite(technique="tflite", quantization="int8"), "Full INT8 fixes the scales beforehand.", "cpu: full INT8 in TFLite with calibration")  # fmt: skip
+    yield Suggestion(TFLite(technique="tflite", quantization="float16"), "Half the size; on a CPU seldom faster.", "cpu: half precision for size")  # fmt: skip
+
+
+def _to_onnx(case: Case, branch: str) -> Iterator[Suggestion]:
+    if takes("export_onnx", case.format):
+        yield Suggestion(TO_ONNX, f"Of {case.format} models little else can be made directly; ONNX is the same function.", f"{branch}: to ONNX first")  # fmt: skip
+
+
+def _on_onnx_runtime(case: Case, rule: str) -> Iterator[Suggestion]:
+    yield Suggestion(GraphOptimize(technique="graph_optimize"), "Graph optimization costs no accuracy.", rule)
+    if case.products_alone:
+        yield Suggestion(Int8Dynamic(technique="int8_dynamic"), "Mostly matrix products: dynamic INT8 needs no calibration.", rule)  # fmt: skip
+    if case.calibrated:
+        yield _static(case, rule)
+    yield Suggestion(Float16(technique="float16"), "Half the size.", rule)
+
+
+def _static(case: Case, rule: str) -> Suggestion:
+    step = Int8Static(technique="int8_static", per_channel=True)
+    tried = [r.artifact for r in case.session.variants.values() if r.artifact.technique == step.technique]
+    if any(made.parameters.get("per_channel") is False for made in tried):
+        return Suggestion(
+            step, "Per-tensor INT8 lost too much; one scale a channel loses less.", "gentler quantization"
+        )
+    reason = (
+        "Convolutions: static INT8; dynamic INT8 is slower there."
+        if case.convolutional
+        else "Static INT8 fixes the scales beforehand."
+    )
+    return Suggestion(step, reason, rule)
+
+
+_TREES: dict[str, Callable[[Case], Iterator[Suggestion]]] = {"tensorrt": _jetson, "tflite": _arm, "onnx": _cpu}
