@@ -33,7 +33,7 @@ lint: $(DONE)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(DONE)
+types: $(EXTRAS)
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 benchmarks: $(DONE)
