@@ -29,6 +29,7 @@ from ..problems import JobProblem
 from ..runtimes.pytorch import PORTS_FILE, TORCH_ERRORS, as_array, numpy_name, open_session, output_names, tensor_leaves
 from .checkpoint import Loaded, load_module
 from .materialize import Made, Making
+from .recurrent import teach_shapes
 
 # Two, because torch.export takes an axis of one for fixed.
 _TRACED = 2
@@ -47,6 +48,7 @@ def make(task: Making) -> Made:
     dataset = open_evaluation(task.evaluation, inputs, task.roots)
     names = [info.name for info in inputs]
     torch.set_num_threads(1)
+    teach_shapes()
     with torch.no_grad():
         _check_runs(loaded.module, _samples(dataset, inputs, 0, 1), names)
         if loaded.script:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +34,7 @@ class OpenVINOSession:
     def run(self, feeds: Mapping[str, np.ndarray]) -> Sequence[object]:
         """Inputs are shared here too: else they would be copied into the array that the timed call has lent."""
         try:
-            with _new_threads_on(self._cores):
+            with _free_on(self._cores):
                 values = self._request.infer(self._indexed(feeds), share_inputs=True)
         except RuntimeError as error:
             reject(NotRunnable, error)
@@ -53,14 +53,15 @@ def open_session(path: Path, threads: int, cores: Sequence[int] = ()) -> OpenVIN
     """Loads an IR, its weights from the .bin beside it. NotLoadable."""
     core = ov.Core()
     try:
-        with _new_threads_on(cores):
+        with _free_on(cores):
             return OpenVINOSession(core.compile_model(core.read_model(path), "CPU", options(threads)), cores)
     except RuntimeError as error:
         reject(NotLoadable, error)
 
 
 def options(threads: int) -> dict[str, object]:
-    """One stream, made for latency, in float32, its threads left where they are put."""
+    """One stream, made for latency, in float32. Unpinned: a caller that is held to a core leaves the others to the other
+    threads, and pinned ones took up to four times as long wherever other work had one of their cores."""
     return {
         "INFERENCE_PRECISION_HINT": "f32",
         "PERFORMANCE_HINT": "LATENCY",
@@ -71,29 +72,21 @@ def options(threads: int) -> dict[str, object]:
 
 
 @contextmanager
-def _new_threads_on(cores: Sequence[int]) -> Iterator[None]:
-    """What threads OpenVINO makes meanwhile go to the cores but the first, the calling thread's: one each where there are
-    two, to share where there are more. Without cores nothing is moved.
+def _free_on(cores: Sequence[int]) -> Iterator[None]:
+    """The calling thread may use all of these cores meanwhile; without any nothing changes.
 
-    OpenVINO has no more threads than the calling thread has cores: held to one, as while a model is timed on several, it
-    computes in one thread, whatever it was asked for. Its own pinning would put them all on that core, or move the caller.
+    OpenVINO has no more threads than the calling thread has cores when it makes them, at loading and at the first
+    inference: held to one core, as while a model is timed on several threads, it computes in one, whatever it was asked for.
     """
     if not cores:
         yield
         return
-    held, before = os.sched_getaffinity(0), _threads()
+    held = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
         yield
     finally:
-        for thread in _threads() - before:
-            with suppress(ProcessLookupError):
-                os.sched_setaffinity(thread, cores[1:])
         os.sched_setaffinity(0, held)
-
-
-def _threads() -> set[int]:
-    return {int(thread.name) for thread in Path("/proc/self/task").iterdir()}
 
 
 def _port(port: ov.ConstOutput) -> Port:

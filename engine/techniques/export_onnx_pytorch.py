@@ -17,6 +17,7 @@ from ..bench import Bench
 from ..models import onnx_file
 from ..models.formats import TORCHSCRIPT, sniff
 from ..models.model_file import ModelFile, open_file
+from ..models.recurrent import teach_shapes
 from ..problems import JobProblem
 from .base import Made, write
 
@@ -35,6 +36,7 @@ def export(parent: Path, step: ExportOnnx, out: Path, interface: Interface, benc
     if sum(file.stat().st_size for file in source.files) > onnx_file.MAX_BYTES:
         raise JobProblem("UNAVAILABLE", f"{untrusted(parent.name)} is over 2 GiB, the most that one ONNX file holds")
     bench.report(0.1, "exporting to ONNX")
+    teach_shapes()
     if sniff(parent) == TORCHSCRIPT:
         model = _of_script(parent, _opset(step, 1, _LAST_SCRIPT_OPSET) or _SCRIPT_OPSET, source, bench)
     else:

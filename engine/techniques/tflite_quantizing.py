@@ -48,6 +48,7 @@ from .tflite_ready import SIGNATURE, ready
 _EVERYTHING = {"regex": ".*", "operation_name": TFLOperationName.ALL_SUPPORTED}
 # Of a layer: with fewer, quantizing its input at each run costs more than 8-bit weights save. TFLiteConverter's figure.
 _LEAST_DYNAMIC = 1024
+_CONTROL = frozenset({"WHILE", "IF"})
 
 
 def quantize(
@@ -68,6 +69,7 @@ def quantize(
     model, ranges = ready(floats), None
     notes: list[str] = []
     if how == "int8":
+        _refuse_loops(TFLiteModel(floats))
         chosen = _chosen(calibration, step.calibration_samples)
         ranges = _ranges(model, recipes, open_runner(floats, interface=interface), chosen, bench)
         notes += _few(len(chosen.indices), step.calibration_samples)
@@ -106,7 +108,9 @@ def _dynamic(recipes: RecipeManager) -> None:
 
 
 def _int8(recipes: RecipeManager) -> None:
+    """Divisions stay in float: in 8 bits a small denominator is zero, at which the kernel stops."""
     recipes.add_static_config(**_EVERYTHING, activation_num_bits=8, weight_num_bits=8)
+    recipes.add_quantization_config(".*", TFLOperationName.DIV, algorithm_key=AlgorithmName.NO_QUANTIZE)
 
 
 class Chosen(NamedTuple):
@@ -114,6 +118,16 @@ class Chosen(NamedTuple):
 
     dataset: Dataset
     indices: list[int]
+
+
+def _refuse_loops(model: TFLiteModel) -> None:
+    """JobProblem UNAVAILABLE for a model of several graphs: the calibrator sees the values of the first alone."""
+    if found := sorted(_CONTROL & set(model.operators)):
+        raise JobProblem(
+            "UNAVAILABLE",
+            f"the model has loops or branches ({', '.join(found)}), and the ranges inside of them cannot be found: take"
+            " quantization='dynamic' or 'float16'",
+        )
 
 
 def _chosen(calibration: Dataset | None, count: int) -> Chosen:
@@ -179,7 +193,7 @@ def _of_int8(model: TFLiteModel) -> list[str]:
     if not left:
         return []
     shown = ", ".join(f"{name} ({count})" for name, count in left.most_common(5))
-    return [f"operators that stay in float32, since the quantizer does not know them in 8 bits: {shown}"]
+    return [f"operators that stay in float32, for want of a quantizer or a kernel in 8 bits: {shown}"]
 
 
 _RECIPES: dict[str, Callable[[RecipeManager], None]] = {"float16": _float16, "dynamic": _dynamic, "int8": _int8}

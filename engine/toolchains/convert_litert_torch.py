@@ -15,6 +15,14 @@ import litert_torch  # pyright: ignore[reportMissingImports]
 import torch
 from torch.utils import _pytree as pytree
 
+# A step of a recurrent layer becomes operators of its own: about 0.1 s of converting and 3 KB of the file each.
+MOST_STEPS = 1000
+RECURRENT = ("aten.gru.input", "aten.lstm.input", "aten.rnn_tanh.input", "aten.rnn_relu.input")
+
+
+class Unrolled(Exception):
+    """The file would hold thousands of copies of a layer."""
+
 
 class Named(torch.nn.Module):
     """The program with named inputs and outputs: the converter calls tensors by their place otherwise."""
@@ -36,11 +44,27 @@ def convert(task: dict[str, Any]) -> None:
     program: Any = torch.export.load(task["model"])
     metas = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
     inputs = [str(name) for name in program.graph_signature.user_inputs]
+    if (steps := recurrent_steps(program)) > MOST_STEPS:
+        raise Unrolled(
+            f"its recurrent layers take {steps} steps, and litert-torch writes each step out as a layer: convert it by way of"
+            " ONNX, where they become loops (export_onnx, then tflite of what that makes)"
+        )
     sample = {
         name: torch.ones(shape, dtype=metas[name].dtype) for name, shape in zip(inputs, task["shapes"], strict=True)
     }
     module = Named(program, inputs, task["outputs"])
     litert_torch.convert(module, sample_kwargs=sample).export(task["out"])
+
+
+def recurrent_steps(program: Any) -> int:
+    """Of all recurrent layers, as far as their lengths are fixed."""
+    steps = 0
+    for node in program.graph.nodes:
+        if node.op == "call_function" and str(node.target) in RECURRENT:
+            layers, bidirectional, batch_first = node.args[4], node.args[7], node.args[8]
+            length = node.args[0].meta["val"].shape[1 if batch_first else 0]
+            steps += length * layers * (2 if bidirectional else 1) if isinstance(length, int) else 0
+    return steps
 
 
 def main(given: Path, answer: Path) -> int:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 from edgeopt.contract.evaluation import Evaluation, Preprocessing
+from edgeopt.contract.measures import Interface
 from edgeopt.contract.steps import TFLite
 from edgeopt.engine import optimizing
 from edgeopt.engine.data.dataset import open_evaluation
@@ -35,6 +36,7 @@ from .tiny_models import real
 pytest.importorskip("ai_edge_quantizer", reason="ai-edge-quantizer is not installed: pip install 'edgeopt[tflite]'")
 from edgeopt.engine.models.tflite_model import TFLiteModel
 from edgeopt.engine.techniques.tflite_dead_channels import mend
+from edgeopt.engine.techniques.tflite_quantizing import quantize
 from edgeopt.engine.techniques.tflite_ready import ready
 
 How = Literal["float32", "float16", "dynamic", "int8"]
@@ -202,6 +204,25 @@ def test_a_model_of_several_signatures_is_refused(shop: Workshop, tmp_path: Path
     path.write_bytes(tflite_models.convert_object_to_bytearray(model))
     with pytest.raises(JobProblem, match="2 signatures"):
         ready(path)
+
+
+def test_ranges_inside_of_loops_are_not_guessed(shop: Workshop, tmp_path: Path):
+    model: Any = TFLiteModel(shop.parent).model
+    code = schema.BuiltinOperator.WHILE
+    model.operatorCodes[1].builtinCode = model.operatorCodes[1].deprecatedBuiltinCode = code
+    path = tmp_path / "loop.tflite"
+    path.write_bytes(tflite_models.convert_object_to_bytearray(model))
+    nothing = Interface(inputs=[], outputs=[])
+    with pytest.raises(JobProblem, match=r"\(WHILE\).*take quantization='dynamic'") as found:
+        quantize(
+            path,
+            tmp_path / "out.tflite",
+            TFLite(technique="tflite", quantization="int8"),
+            None,
+            nothing,
+            make_bench(tmp_path),
+        )
+    assert found.value.problem.code == "UNAVAILABLE"
 
 
 def test_files_of_old_converters_are_quantized_as_what_they_are(shop: Workshop, tmp_path: Path):

@@ -144,6 +144,15 @@ def test_an_operator_that_tflite_has_not_is_named(tmp_path: Path):
     )
 
 
+def test_a_recurrent_model_of_many_steps_is_sent_by_way_of_onnx(tmp_path: Path):
+    pytest.importorskip("torch", reason="the extra torch is not installed")
+    model = DATA / "nanopore" / "squigglenet_gru48.pt2"
+    if not model.exists():
+        pytest.skip("no squigglenet_gru48.pt2 in the data folder (EDGEOPT_DATA)")
+    said = problem(converted(tmp_path, model, signals(tmp_path), "litert-torch"), "TECHNIQUE_FAILED")
+    assert "take 4000 steps" in said and "export_onnx" in said
+
+
 def test_a_wrong_conversion_is_refused_with_the_layer(tmp_path: Path):
     """ResNet-20 with its shortcuts turned round: onnx2tf takes 16 channels of 16 rows of 16 columns for one another."""
     model = DATA / "cifar10" / "resnet20_cifar10.onnx"
