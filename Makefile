@@ -27,7 +27,7 @@ $(EXTRAS): $(DONE)
 	touch $(EXTRAS)
 
 test-formats: $(EXTRAS)
-	$(BIN)/python -m pytest -m 'not slow' $$(grep -rl importorskip --include='test_*.py' tests)
+	$(BIN)/python -m pytest -m 'not slow' $$(grep -rlE 'importorskip|runtimes.catalog' --include='test_*.py' tests)
 
 lint: $(DONE)
 	$(BIN)/ruff check .
