@@ -15,7 +15,6 @@ from edgeopt.engine.runtimes.runner import open_runner
 
 from .runtime_models import BIAS, WEIGHT, rows
 from .small_models import make_bench
-from .test_materializing import made, tensors, trained
 
 torch = pytest.importorskip("torch", reason="the extra torch is not installed")
 pytest.importorskip("onnxscript", reason="the extra torch is not installed")
@@ -23,6 +22,7 @@ pytest.importorskip("onnxscript", reason="the extra torch is not installed")
 from edgeopt.engine.techniques import export_onnx  # noqa: E402
 
 from . import torch_models  # noqa: E402
+from .torch_sources import made, tensors, trained  # noqa: E402
 
 
 def export(parent: Path, folder: Path, opset: int | None = None) -> Path:

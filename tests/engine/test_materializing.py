@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edgeopt.contract.evaluation import Evaluation, Preprocessing, UserCode
+from edgeopt.contract.evaluation import Evaluation, UserCode
 from edgeopt.engine.jobs import Inspect, Source
 from edgeopt.engine.models.model_file import open_file
 from edgeopt.engine.problems import JobProblem
@@ -21,51 +21,21 @@ from .small_models import make_bench
 
 torch = pytest.importorskip("torch", reason="the extra torch is not installed")
 
-from edgeopt.engine.models.materialize import Made, Making, materialized  # noqa: E402
-from edgeopt.engine.models.materializing import make  # noqa: E402
+from edgeopt.engine.models.materialize import materialized  # noqa: E402
 
 from . import torch_models  # noqa: E402
+from .torch_sources import images, made, tensors, trained  # noqa: E402
 
 LOADERS = Path(torch_models.__file__)
-PIXELS = Preprocessing(scale=1 / 255)
 
 
 def code(function: str, file: Path = LOADERS) -> UserCode:
     return UserCode(path=str(file), function=function, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
 
 
-def images(folder: Path) -> Evaluation:
-    rng = np.random.default_rng(0)
-    np.savez(folder / "images.npz", inputs=rng.integers(0, 256, (12, 4, 4, 3), np.uint8), labels=np.arange(12) % 2)
-    return Evaluation(dataset_path=str(folder / "images.npz"), metric="top1", preprocessing=PIXELS)
-
-
-def tensors(folder: Path) -> Evaluation:
-    """Ready tensors, stored as numpy makes them: in doubles."""
-    np.savez(folder / "rows.npz", inputs=rows(12).astype(np.float64), labels=np.arange(12) % 2)
-    return Evaluation(dataset_path=str(folder / "rows.npz"), metric="top1")
-
-
 def saved(module: Any, path: Path, content: Any = None) -> Path:
     torch.save(module.state_dict() if content is None else content, path)
     return path
-
-
-def trained(module: Any) -> Any:
-    """The module with weights and statistics that are nobody's defaults."""
-    torch.manual_seed(0)
-    for tensor in module.state_dict().values():
-        if tensor.dtype.is_floating_point:
-            tensor.copy_(torch.rand_like(tensor) + 0.1)
-    return module.eval()
-
-
-def made(file: Path, evaluation: Evaluation, **source: Any) -> Made:
-    """In this process, which has PyTorch loaded already."""
-    making = Making(
-        file=str(file), out=str(file.parent / "made"), source=Source(**source), evaluation=evaluation, roots=None
-    )
-    return make(making)
 
 
 def runner_of(file: Path, evaluation: Evaluation, **source: Any) -> Runner:

@@ -49,6 +49,10 @@ def test_an_export_keeps_the_layer_whole_and_computes_the_same(layer: str):
     with torch.no_grad():
         program = torch.export.export(module, (x,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
         operators = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
-        assert [name.split(".")[1] for name in operators if name.endswith(".input")] in (["gru"], ["lstm"], ["rnn_relu"])
+        assert [name.split(".")[1] for name in operators if name.endswith(".input")] in (
+            ["gru"],
+            ["lstm"],
+            ["rnn_relu"],
+        )
         other = torch.randn(2, 50, 5)
         torch.testing.assert_close(program.module()(other)[0], module(other)[0])
