@@ -62,7 +62,8 @@ class MachineCondition(Record):
 
 class Measurement(Stamp):
     """Peak memory is that of a fresh process that holds the runtime and this model alone, in MB (2**20 bytes);
-    `runtime_memory_mb` is that of such a process whose model is next to nothing. `machine`: of a profile; a comparison
+    `runtime_memory_mb` is that of such a process whose model is next to nothing
+    (ONNX), or that has only loaded its runtime (the other formats). `machine`: of a profile; a comparison
     has it in its noise."""
 
     measurement_id: str
@@ -173,7 +174,8 @@ class Ceiling(Record):
 
 class Comparison(Record):
     """Two measurements of one interleaved run. compression and memory_ratio are baseline / variant; memory is what
-    each model takes over the runtime's own footprint, differences of less than 1 MB being nobody's. `execution`: of the
+    each model takes over the runtime's own footprint, differences of less than 1 MB being nobody's, or all of it where the
+    runtimes are two. `execution`: of the
     variant. `runs_as`: of a variant that was asked to be INT8 or FP16."""
 
     baseline: Measurement

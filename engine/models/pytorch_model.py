@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -25,14 +26,41 @@ _LEAST_WEIGHTS = 64
 _QUANTIZED = ("quantized", "torchao", "_weight_int8", "_weight_int4")
 
 
-class ExportedProgramFile:
+class _OneFile(ABC):
+    """What both kinds are alike in: one file, and its named tensors."""
+
     format = "pytorch"
     opset = None
 
-    def __init__(self, path: Path):
+    @property
+    @abstractmethod
+    def operators(self) -> Counter[str]: ...
+
+    def __init__(self, path: Path, tensors: _Tensors):
         self.path = path
+        self._tensors = tensors
+
+    @property
+    def parameters(self) -> int | None:
+        return self._tensors.parameters
+
+    @property
+    def precision(self) -> str:
+        return "int8" if _any_quantized(self.operators) else self._tensors.precision
+
+    @property
+    def files(self) -> list[Path]:
+        return [self.path.resolve()]
+
+    @property
+    def weights(self) -> str:
+        return self._tensors.digest
+
+
+class ExportedProgramFile(_OneFile):
+    def __init__(self, path: Path):
         self.archive = ExportedArchive(path)
-        self._tensors = _Tensors(dict(self.archive.weights()))
+        super().__init__(path, _Tensors(dict(self.archive.weights())))
 
     @property
     def framework(self) -> str:
@@ -54,24 +82,8 @@ class ExportedProgramFile:
         return [_info(name, meta) for name, (_, meta) in zip(named, self.archive.user_tensors("output"), strict=True)]
 
     @property
-    def parameters(self) -> int | None:
-        return self._tensors.parameters
-
-    @property
     def operators(self) -> Counter[str]:
         return Counter(_operator(node["target"]) for node in self.archive.nodes())
-
-    @property
-    def precision(self) -> str:
-        return "int8" if _any_quantized(self.operators) else self._tensors.precision
-
-    @property
-    def files(self) -> list[Path]:
-        return [self.path.resolve()]
-
-    @property
-    def weights(self) -> str:
-        return self._tensors.digest
 
     @property
     def graph(self) -> str:
@@ -104,17 +116,14 @@ class ExportedProgramFile:
         return []
 
 
-class TorchScriptFile:
+class TorchScriptFile(_OneFile):
     """Its inputs and outputs are known where edgeopt has written them into the archive (`materialize`)."""
 
-    format = "pytorch"
     framework = "TorchScript"
-    opset = None
 
     def __init__(self, path: Path):
-        self.path = path
         self.module, self._ports = _load_script(path)
-        self._tensors = _Tensors(self.module.state_dict())
+        super().__init__(path, _Tensors(self.module.state_dict()))
 
     @property
     def inputs(self) -> list[TensorInfo]:
@@ -125,25 +134,9 @@ class TorchScriptFile:
         return [TensorInfo.model_validate(port) for port in self._ports["outputs"]]
 
     @property
-    def parameters(self) -> int | None:
-        return self._tensors.parameters
-
-    @property
     def operators(self) -> Counter[str]:
         kinds = (_operator(node.kind()) for node in _script_nodes(self.module.inlined_graph))
         return Counter(kind for kind in kinds if not kind.startswith("prim::"))
-
-    @property
-    def precision(self) -> str:
-        return "int8" if _any_quantized(self.operators) else self._tensors.precision
-
-    @property
-    def files(self) -> list[Path]:
-        return [self.path.resolve()]
-
-    @property
-    def weights(self) -> str:
-        return self._tensors.digest
 
     @property
     def graph(self) -> str:

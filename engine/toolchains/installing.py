@@ -7,15 +7,14 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from .catalog import RECORD, Toolchain, is_current, python_in
+from .child import run_child
 
 Say = Callable[[str], None]
 
@@ -27,7 +26,6 @@ _NETWORK_WORDS = (
     "ProxyError",
 )
 _DISK_WORDS = ("No space left on device", "Disk quota exceeded")
-_LAST_LINES = 40
 
 
 class NotInstalled(Exception):
@@ -140,22 +138,9 @@ def _make(chain: Toolchain, scratch: Path, say: Say) -> Path:
 
 def _run(command: list[str], environment: Mapping[str, str], follow: Say, problem: str) -> None:
     """Runs a command and hands on what it prints, a line at a time. NotInstalled, with its last words, where it fails."""
-    last: deque[str] = deque(maxlen=_LAST_LINES)
-    with subprocess.Popen(
-        command,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            last.append(line.rstrip())
-            follow(line)
-    if process.returncode:
-        raise NotInstalled(f"nothing was installed: {problem}. {_reason(list(last))}")
+    returncode, last = run_child(command, environment, follow)
+    if returncode:
+        raise NotInstalled(f"nothing was installed: {problem}. {_reason(last)}")
 
 
 def _reason(last: list[str]) -> str:

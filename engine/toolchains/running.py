@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,9 @@ from ...contract.text import untrusted
 from ..bench import Bench
 from ..problems import JobProblem
 from .catalog import missing, python_in
+from .child import run_child
 
 _HERE = Path(__file__).parent
-_LAST_LINES = 40
 _OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "out of memory", "annot allocate memory")
 # Isolated from the worker's own packages and the user's; without -B it would try to write beside its modules.
 _ISOLATED = ("-I", "-B", "-X", "faulthandler")
@@ -39,7 +37,7 @@ def run_toolchain(name: str, script: str, task: Mapping[str, Any], bench: Bench)
     given.write_text(json.dumps(dict(task)), encoding="utf-8")
     python = python_in(bench.toolchains / name)
     command = [str(python), *_ISOLATED, str(_HERE / script), str(given), str(answer)]
-    returncode, last = _run(command, place)
+    returncode, last = run_child(command, _environment(place), _log, place)
     answered = json.loads(answer.read_bytes()) if answer.is_file() else {"problem": _ending(returncode, last)}
     if problem := answered.pop("problem", None):
         if any(words in problem for words in _OUT_OF_MEMORY):
@@ -56,24 +54,9 @@ def _folder(wanted: Path) -> Path:
     return place
 
 
-def _run(command: list[str], place: Path) -> tuple[int, list[str]]:
-    """Its exit status and last lines; all that it prints goes into the job's log."""
-    last: deque[str] = deque(maxlen=_LAST_LINES)
-    with subprocess.Popen(
-        command,
-        cwd=place,
-        env=_environment(place),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            last.append(line.rstrip())
-            print(line, end="", flush=True)
-    return process.returncode, list(last)
+def _log(line: str) -> None:
+    """Into the job's log."""
+    print(line, end="", flush=True)
 
 
 def _environment(place: Path) -> dict[str, str]:
