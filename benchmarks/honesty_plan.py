@@ -33,7 +33,7 @@ class Sizes:
 
 
 FULL = Sizes(
-    identical=200, planted={0.03: 16, 0.05: 64}, planted_models=None, two_threads=40, seconds=None, lengthy=True
+    identical=200, planted={0.03: 16, 0.05: 32}, planted_models=None, two_threads=40, seconds=None, lengthy=True
 )
 # Four of a slowdown: of which one or none called refutes a power of 90 % at 99 % confidence.
 QUICK = Sizes(identical=6, planted={0.05: 4}, planted_models=1, two_threads=0, seconds=12, lengthy=False)

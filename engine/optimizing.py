@@ -21,7 +21,7 @@ from .explaining.operators import Workload, profile
 from .jobs import Optimize, Optimized
 from .models import onnx_file
 from .models.model_file import SUFFIXES, ModelFile, open_file
-from .parting import Pieces, share, where_they_part
+from .parting import share, where_they_part
 from .problems import JobProblem
 from .runtimes.runner import open_runner
 from .samples import batches, evenly
@@ -32,7 +32,6 @@ from .techniques.base import Made
 _ACCEPTANCE_SAMPLES = 32
 # Of an output's range: float32 arithmetic in another order and by other kernels differs by 1e-7 to 1e-4.
 MATCH = 1e-3
-_SEARCH_S = 120.0
 
 Outputs = dict[str, list[np.ndarray]]
 
@@ -99,15 +98,14 @@ def _part(
     if parent.format == "onnx":
         bench.report(0.9, "looking for the layer where the outputs part")
 
-        def convert(piece: Path, converted: Path) -> Made:
-            own = open_file(piece)
-            piece_interface = sized(Interface(inputs=own.inputs, outputs=own.outputs), evaluation)
-            return _make(task.step, piece, converted, calibration, piece_interface, bench)
+        def convert(tapped: Path, converted: Path) -> Made:
+            own = open_file(tapped)
+            every_tensor = sized(Interface(inputs=own.inputs, outputs=own.outputs), evaluation)
+            return _make(task.step, tapped, converted, calibration, every_tensor, bench)
 
         runner = open_runner(parent.path, interface=interface)
         feeds = [runner.native(fed) for fed in batches(evaluation, runner.inputs, evenly(len(evaluation), 4))]
-        pieces = Pieces(parent.path, convert, out.suffix, feeds, bench.tmp, MATCH)
-        where = where_they_part(pieces, [info.name for info in parent.outputs], _SEARCH_S)
+        where = where_they_part(parent.path, convert, out.suffix, feeds, bench.tmp, MATCH)
     since = (
         f"they part at {where}, whose inputs are still the same" if where else "the layer where they part was not found"
     )

@@ -16,7 +16,7 @@ from ..runtimes.opening import open_session
 from . import inputs, machine
 from .cores import cores_for
 from .reply import BrokenModel, reply
-from .timing import no_collection, time_calls, warm_up
+from .timing import Times, no_collection, time_calls, time_on_one_thread, warm_up
 
 # Each quad is two blocks of each model in the order ABBA, in which a linear drift cancels. Of five, a 20 % trimmed mean
 # leaves out the highest and the lowest.
@@ -49,7 +49,7 @@ class Side:
     """One model of the pair, fed with real inputs in rotation."""
 
     def __init__(self, name: str, path: str, threads: int, cores: list[int], batches: list[inputs.Feeds]):
-        self._name = name
+        self._name, self._one_thread = name, threads == 1
         self._session = open_session(path, threads, cores)
         self._batches = batches
         self._calls = cycle([self._session.call(batch) for batch in batches])
@@ -63,16 +63,22 @@ class Side:
         self._block, self._dropped = block_calls(call_ms, least_calls), dropped_calls(call_ms)
 
     def time_block(self) -> float:
-        """Times a block of calls; returns the logarithm of their median."""
+        """Times a block of calls; returns the logarithm of the median of what they took of their own."""
         time_calls(self._calls, self._dropped)
-        times = time_calls(self._calls, self._block)
-        self.times += times
-        return math.log(np.median(times))
+        times = self._time(self._block)
+        self.times += times.clock
+        return math.log(np.median(times.own))
 
     def check_unchanged(self) -> None:
         """A BrokenModel where the same inputs no longer give the same outputs."""
         if not all(map(_alike, self._first, self._outputs())):
             raise BrokenModel(f"The {self._name} gave other outputs on the same inputs after it was timed than before.")
+
+    def _time(self, calls: int) -> Times:
+        if self._one_thread:
+            return time_on_one_thread(self._calls, calls)
+        times = time_calls(self._calls, calls)
+        return Times(clock=times, own=times)
 
     def _outputs(self) -> list[np.ndarray]:
         outputs = [output for batch in self._batches[:CHECKED_INPUTS] for output in self._session.run(batch)]

@@ -10,16 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnx
 
 from ...contract.measures import Interface, TensorInfo
 from ...contract.text import untrusted
 from ..bench import Bench
-from ..measure.inputs import Feeds
-from ..models import onnx_file
 from ..models.formats import EXPORTED_PROGRAM, sniff
 from ..models.model_file import ModelFile
-from ..parting import float_tensors, share
+from ..parting import share, where_they_part
 from ..problems import JobProblem
 from ..runtimes.fitting import shape_text
 from ..runtimes.runner import open_runner
@@ -106,7 +103,11 @@ def _check_same(parent: ModelFile, out: Path, inputs: Sequence[TensorInfo], name
     where = None
     if parent.format == "onnx":
         bench.report(0.5, "looking for the layer where the outputs part")
-        where = _where_they_part(parent, inputs, trials[0], bench)
+
+        def again(tapped: Path, converted: Path) -> None:
+            _by_onnx2tf(tapped, converted, inputs, bench)
+
+        where = where_they_part(parent.path, again, out.suffix, trials, bench.tmp, _BOUND, inputs)
     since = f" They part at {where}, whose inputs are still the same." if where else ""
     raise JobProblem(
         "OUTPUTS_DIFFER",
@@ -114,27 +115,6 @@ def _check_same(parent: ModelFile, out: Path, inputs: Sequence[TensorInfo], name
         f" range.{since} Nothing was made: convert another format of the same model (PyTorch goes by litert-torch, ONNX by"
         " onnx2tf), or take another runtime",
     )
-
-
-def _where_they_part(parent: ModelFile, inputs: Sequence[TensorInfo], feeds: Feeds, bench: Bench) -> str | None:
-    """The first layer that onnx2tf converts wrongly, in words, found by converting the model with every tensor as an output;
-    None where it is not seen then."""
-    model = onnx_file.load(parent.path)
-    inner = {name for node in model.graph.node for name in node.output} - {value.name for value in model.graph.output}
-    model.graph.output.extend(value for name, value in float_tensors(model).items() if name in inner)
-    tapped, converted = bench.tmp / "tapped.onnx", bench.tmp / "tapped.tflite"
-    onnx.save(model, tapped)
-    before = open_runner(tapped)
-    try:
-        _by_onnx2tf(tapped, converted, inputs, bench)
-        after = open_runner(converted, interface=Interface(inputs=list(inputs), outputs=before.outputs))
-        old, new = before.run(feeds), after.run(feeds)
-    except JobProblem:
-        return None
-    parted = {name for name, values in old.items() if share([values], [new[name]]) > _BOUND}
-    nodes = (node for node in model.graph.node if parted.intersection(node.output))
-    first = next((node for node in nodes if not parted.intersection(node.input)), None)
-    return f"{first.op_type} {untrusted(first.name or first.output[0])!r}" if first else None
 
 
 def _values(info: TensorInfo, seed: int) -> np.ndarray:
