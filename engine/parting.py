@@ -53,7 +53,7 @@ def where_they_part(
     convert, or shows no difference: a runtime may fuse the wrong layer only where nobody looks at what is in between.
     """
     model = with_every_tensor(onnx_file.load(parent))
-    tapped, converted = scratch / "tapped.onnx", scratch / f"tapped{suffix}"
+    tapped, converted = scratch / "tapped.onnx", scratch / f"tapped_converted{suffix}"
     onnx.save(model, tapped)
     before = open_runner(tapped)
     try:
