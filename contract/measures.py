@@ -131,6 +131,16 @@ class Execution(Record):
     other: float
 
 
+class LayerScore(Record):
+    """`score`: the power of the error in the model's outputs over their power, from quantizing this layer alone (1 / SNR).
+    `accuracy_drop`: what that costs in the metric, where it was evaluated."""
+
+    name: str
+    op: str
+    score: float
+    accuracy_drop: float | None = None
+
+
 class RunsAs(Record):
     """The precision that was asked for, and the one that runs. `share`: of the time in convolutions and matrix products,
     in kernels of the asked precision; `runs` is that from 0.9, fp32 where as much is in float32, mixed between."""

@@ -129,8 +129,11 @@ _OLD_HABITS = dict.fromkeys(
 
 
 class OpenVINO(Record):
+    """`float_layers`: what is not in 8 bits computes in; bfloat16 is faster on CPUs that have it, and less exact."""
+
     technique: Literal["openvino"]
     precision: Literal["fp32", "fp16", "int8"] = "fp16"
+    float_layers: Literal["float32", "bfloat16"] = "float32"
     calibration_samples: Annotated[int, Field(ge=1, le=100_000)] = 256
 
 
@@ -178,6 +181,7 @@ BUILT: frozenset[str] = frozenset(
         "export_onnx",
         "float16",
         "int8_dynamic",
+        "int4_weights",
         "int8_static",
         "openvino",
         "tensorrt",
@@ -198,6 +202,8 @@ def _choice(technique: str, parameters: Mapping[str, Any]) -> str:
 
 def claims_exact(technique: str, parameters: Mapping[str, Any]) -> bool:
     """Whether a step claims to compute the same function: it passes by parity, on any number of samples."""
+    if parameters.get("float_layers") == "bfloat16":
+        return False
     return technique in _EXACT or _choice(technique, parameters) in ("float32", "fp32")
 
 
@@ -208,6 +214,8 @@ def precision_asked(technique: str, parameters: Mapping[str, Any]) -> Precision 
 
 def needs_calibration(technique: str, parameters: Mapping[str, Any]) -> bool:
     """Whether a step finds its ranges on a calibration set."""
+    if technique == "int4_weights":
+        return parameters.get("algorithm") == "gptq"
     return technique == "int8_static" or (technique in MAKES and _choice(technique, parameters) == "int8")
 
 

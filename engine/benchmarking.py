@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from ..contract.measures import Comparison, Speedup, Sustained
 from .bench import Bench
 from .data.dataset import open_evaluation
-from .explaining import comparison
+from .explaining import comparison, openvino_layers
 from .explaining.comparison import Explained
 from .explaining.operators import Workload
 from .jobs import Benchmark, Benchmarked
@@ -91,7 +92,11 @@ def _sustain(variant: Subject, task: Benchmark, done_before: float, bench: Bench
 
 
 def _explained(speedup: Speedup, baseline: Subject, variant: Subject, task: Benchmark, bench: Bench) -> Explained:
-    """By ONNX Runtime's profiler, so of ONNX models; of other runtimes nothing is known."""
+    """By ONNX Runtime's profiler and OpenVINO's counters; of other runtimes nothing is known."""
+    if variant.format == "openvino" and task.asked:
+        runs = openvino_layers.runs_as(Path(variant.path), task.asked, inputs.load(variant.inputs), task.threads)
+        as_asked = runs is None or runs.runs == runs.asked
+        return Explained(None, runs, None if as_asked or speedup.verdict == "faster" else f"{runs}.")
     if {baseline.format, variant.format} != {"onnx"}:
         return Explained(None, None, None)
     return comparison.explained(

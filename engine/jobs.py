@@ -13,6 +13,7 @@ from ..contract.measures import (
     DataInfo,
     FileDigest,
     Interface,
+    LayerScore,
     Measurement,
     ModelInfo,
     Precision,
@@ -109,6 +110,28 @@ class Optimized(Record):
     weights: str
 
 
+class Analyze(Record):
+    """Ranks the layers of a float model; ranges and outputs are those of calibration samples."""
+
+    kind: Literal["analyze"] = "analyze"
+    parent_path: str
+    interface: Interface | None = None
+    evaluation: Evaluation
+    calibration_path: str
+    user_code: UserCode | None = None
+    adapter: UserCode | None = None
+
+
+class Analyzed(Record):
+    """The worst layers of `of`, the worst first. `confirmation`: on what accuracy drops were measured, or why none."""
+
+    kind: Literal["analyze"] = "analyze"
+    layers: list[LayerScore]
+    of: int
+    samples: int
+    confirmation: str
+
+
 def comparison_seconds(threads: int) -> float:
     """The time budget of a comparison's latency by default: with memory, half a minute on one thread, which is stable, and
     a minute on more, where disturbed processes are repeated."""
@@ -201,10 +224,12 @@ class Verified(Record):
 
 
 Task = Annotated[
-    Inspect | Profile | Optimize | Benchmark | Validate | BuildPackage | VerifyPackage, Field(discriminator="kind")
+    Inspect | Profile | Analyze | Optimize | Benchmark | Validate | BuildPackage | VerifyPackage,
+    Field(discriminator="kind"),
 ]
 Result = Annotated[
-    Inspected | Profiled | Optimized | Benchmarked | Validated | Packaged | Verified, Field(discriminator="kind")
+    Inspected | Profiled | Analyzed | Optimized | Benchmarked | Validated | Packaged | Verified,
+    Field(discriminator="kind"),
 ]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from ..contract.steps import MAKES, ExportOnnx, OpenVINO, Step, TFLite
+from ..contract.steps import MAKES, ExportOnnx, Int4Weights, OpenVINO, Step, TFLite
+from .explaining.kernels import has_bfloat16
 from .runtimes.catalog import missing, version
 from .toolchains import catalog as toolchains
 
@@ -21,6 +22,7 @@ class Converter(NamedTuple):
 ONNXSCRIPT = Converter("onnxscript", "torch", "exports PyTorch models to ONNX")
 TF2ONNX = Converter("tf2onnx", "tensorflow", "exports TensorFlow models to ONNX")
 NNCF = Converter("nncf", "openvino", "quantizes to INT8 for OpenVINO")
+TORCH = Converter("torch", "torch", "the algorithm hqq computes with")
 QUANTIZER = Converter("ai-edge-quantizer", "tflite", "quantizes TFLite models")
 CONVERTERS = (ONNXSCRIPT, TF2ONNX, NNCF, QUANTIZER)
 
@@ -29,8 +31,13 @@ _TOOLCHAINS = {"pytorch": "litert-torch", "onnx": "onnx2tf"}
 
 
 def lacking(step: Step, parent: str, folder: Path | None = None) -> str | None:
-    """What to install before this step can be taken on a parent of this format; None where nothing is missing. `folder`:
-    where the toolchains lie."""
+    """What to install before this step can be taken on a parent of this format, or what the machine lacks; None where
+    nothing is missing. `folder`: where the toolchains lie."""
+    if isinstance(step, OpenVINO) and step.float_layers == "bfloat16" and not has_bfloat16():
+        return (
+            "this CPU has no bfloat16 (avx512_bf16, amx_bf16), and OpenVINO would compute in float32 all the same: take"
+            " float_layers='float32'"
+        )
     makes = MAKES.get(step.technique, "onnx")
     for format in {makes: None, parent: None}:
         if reason := missing(format):
@@ -47,6 +54,8 @@ def _converters(step: Step, parent: str) -> list[Converter]:
             return [TF2ONNX if parent == "tensorflow" else ONNXSCRIPT]
         case OpenVINO(precision="int8"):
             return [NNCF]
+        case Int4Weights(algorithm="hqq"):
+            return [TORCH]
         case TFLite(quantization="float32"):
             return []
         case TFLite():

@@ -24,6 +24,7 @@ from .problems import JobProblem
 MODULES = {
     "inspect": ".inspection",
     "profile": ".profiling",
+    "analyze": ".analyzing",
     "optimize": ".optimizing",
     "benchmark": ".benchmarking",
     "validate": ".validating",

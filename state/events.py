@@ -7,7 +7,17 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from ..contract.evaluation import Evaluation, UserCode
-from ..contract.measures import Artifact, Ceiling, Comparison, DataInfo, Measurement, ModelInfo, Package, Validation
+from ..contract.measures import (
+    Artifact,
+    Ceiling,
+    Comparison,
+    DataInfo,
+    LayerScore,
+    Measurement,
+    ModelInfo,
+    Package,
+    Validation,
+)
 from ..contract.record import Record
 
 Sha256 = str
@@ -116,6 +126,18 @@ class BaselineMeasured(Record):
     request: str
     samples: list[str] = []
     ceilings: list[Ceiling] = []
+
+
+class SensitivityAnalyzed(Record):
+    """The layers of `parent_id` that suffer most from being quantized alone, the worst first of `of`."""
+
+    kind: Literal["SensitivityAnalyzed"] = "SensitivityAnalyzed"
+    job_id: str
+    parent_id: str
+    layers: list[LayerScore]
+    of: int
+    samples: int
+    confirmation: str
 
 
 class VariantCreated(Record):
@@ -258,6 +280,7 @@ Event = (
     | JobStarted
     | JobFailed
     | BaselineMeasured
+    | SensitivityAnalyzed
     | VariantCreated
     | VariantBenchmarked
     | VariantValidated
@@ -274,7 +297,15 @@ Event = (
     | LeaveRefused
     | VariantMade
 )
-JOB_ENDS = (JobFailed, BaselineMeasured, VariantCreated, VariantBenchmarked, VariantValidated, PackageBuilt)
+JOB_ENDS = (
+    JobFailed,
+    BaselineMeasured,
+    SensitivityAnalyzed,
+    VariantCreated,
+    VariantBenchmarked,
+    VariantValidated,
+    PackageBuilt,
+)
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
 

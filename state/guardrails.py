@@ -25,10 +25,13 @@ class Rule:
 AFTER_BASELINE = (WORK - {"profile_model"}) | {"decide_variant"}
 _ANY = WORK | {"decide_variant", "get_state", "recommend_next", "render_report", "wait_for_job", "cancel_job"}
 _OPTIMIZE = frozenset({"optimize_model"})
+_ANALYZE = frozenset({"analyze_sensitivity"})
 _PACKAGE = frozenset({"package_variant"})
 _DECIDE = frozenset({"decide_variant"})
 # What user code may have a hand in: the metric's, the adapter's, the loader's of the original.
-_BY_CODE = frozenset({"profile_model", "optimize_model", "benchmark_variant", "validate_variant"})
+_BY_CODE = frozenset(
+    {"profile_model", "analyze_sensitivity", "optimize_model", "benchmark_variant", "validate_variant"}
+)
 
 RULES: tuple[Rule, ...] = (
     Rule("NOT_YOUR_SESSION", "A session belongs to whoever opened it", _ANY, access.not_the_owner),
@@ -46,7 +49,7 @@ RULES: tuple[Rule, ...] = (
     Rule("HUMAN_DECLINED", "A person's no is final", _OPTIMIZE | _PACKAGE | _DECIDE, decisions.human_declined),
     Rule("DECISION_ALREADY_MADE", "A decision is made once", _PACKAGE | _DECIDE, decisions.decision_already_made),
     Rule("SAME_DATASET", "The same samples, metric and preprocessing as the baseline", _BY_CODE, files.same_dataset),
-    Rule("CALIBRATION_REQUIRED", "INT8 is calibrated on real data", _OPTIMIZE, files.calibration_required),
+    Rule("CALIBRATION_REQUIRED", "INT8 is calibrated on real data", _OPTIMIZE | _ANALYZE, files.calibration_required),
     Rule("TARGET_LABEL", "Host estimates and target measurements are never compared", frozenset({"benchmark_variant"}), limits.target_label),
     Rule("FORMAT_DEVICE_MISMATCH", "The target hardware determines the format", WORK, formats.format_device_mismatch),
     Rule("LOOK_BUDGET", "Looks at the evaluation set are counted", frozenset({"validate_variant"}), limits.look_budget),

@@ -23,6 +23,7 @@ from .events import (
     QuestionClosed,
     QuestionLeft,
     ReportRendered,
+    SensitivityAnalyzed,
     SessionOpened,
     VariantBenchmarked,
     VariantCreated,
@@ -102,6 +103,7 @@ class Session:
     jobs: dict[str, JobStarted] = field(default_factory=dict)
     ended: dict[str, Event] = field(default_factory=dict)
     packages: dict[str, Package] = field(default_factory=dict)
+    sensitivity: dict[str, SensitivityAnalyzed] = field(default_factory=dict)
     decided_after_report: bool = True
     history: tuple[Recorded, ...] = ()
 
@@ -224,6 +226,8 @@ def _apply(session: Session, event: Event) -> Session:
                 ceilings=event.ceilings,
                 samples=event.samples,
             )
+        case SensitivityAnalyzed():
+            return replace(session, sensitivity=session.sensitivity | {event.parent_id: event})
         case VariantCreated():
             record = VariantRecord(event.artifact, event.changed)
             return replace(session, variants=session.variants | {event.artifact.variant_id: record})

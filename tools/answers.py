@@ -9,7 +9,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CallToolResult, TextContent
 from pydantic import BaseModel, ConfigDict
 
-from ..contract.measures import Ceiling, Comparison, Measurement, ModelInfo, Package, Validation, Variant
+from ..contract.measures import Ceiling, Comparison, LayerScore, Measurement, ModelInfo, Package, Validation, Variant
 from ..contract.refusals import NextCall, Refusal
 from ..state.block import Criterion, StateBlock
 from ..state.events import PreflightItem
@@ -79,13 +79,6 @@ class Recommendation(BaseModel):
 
 class RecommendReply(Reply):
     recommendations: list[Recommendation] | None = None
-
-
-class LayerScore(BaseModel):
-    name: str
-    op: str
-    score: float
-    accuracy_drop: float | None = None
 
 
 class SensitivityReply(Reply):

@@ -29,14 +29,14 @@ def look_up(shop: Workshop, session: Session, request: Request, owner: str, **kn
     if request.tool in WORK:
         size = sum(f.bytes for f in opened.files) / 2**20
         facts = replace(facts, disk_free_mb=shop.disk_free_mb(), disk_needed_mb=64 + 4 * size)
-    if request.tool in ("profile_model", "validate_variant"):
+    if request.tool in ("profile_model", "analyze_sensitivity", "validate_variant"):
         state = shop.fingerprints.state(opened.evaluation.dataset_path, opened.evaluation_digest)
         facts = replace(facts, evaluation=state, user_code=_user_code(shop, opened.user_codes))
     elif request.tool in ("optimize_model", "benchmark_variant") and opened.loader is not None:
         facts = replace(facts, user_code=_user_code(shop, [opened.loader]))
     if request.tool in JUDGED_BY_LEDGER and session.baseline is not None:
         facts = replace(facts, **_ledger(shop, session, request))
-    if request.step is not None:
+    if request.step is not None or request.tool == "analyze_sensitivity":
         calibration = shop.fingerprints.state(opened.calibration_path, opened.calibration_digest)
         facts = replace(facts, calibration=calibration)
     if request.tool in WORK:

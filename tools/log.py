@@ -11,6 +11,7 @@ from ..state.events import (
     JobFailed,
     JobStarted,
     PackageBuilt,
+    SensitivityAnalyzed,
     SessionOpened,
     VariantBenchmarked,
     VariantCreated,
@@ -101,6 +102,30 @@ def profile_log(session: Session, measured: Measurement) -> str:
             f"**Measurement**: {measured.measurement_id}",
             "",
             "Proceeding to OPTIMIZE phase.",
+        ]
+    )
+
+
+def sensitivity_log(event: SensitivityAnalyzed) -> str:
+    rows = [
+        [
+            layer.name,
+            layer.op,
+            f"{layer.score:.3g}",
+            "" if layer.accuracy_drop is None else f"{layer.accuracy_drop:+.4f}",
+        ]
+        for layer in event.layers
+    ]
+    names = [layer.name for layer in event.layers[:3]]
+    return "\n".join(
+        [
+            "### OPTIMIZE Phase: layer sensitivity",
+            "",
+            f"**Parent**: {event.parent_id}; {event.of} layers, each quantized alone on {event.samples} calibration samples",
+            table(["Layer", "Operator", "Error / signal", "Accuracy drop"], rows),
+            "",
+            f"{event.confirmation}.",
+            f"To keep the worst in float: int8_static with keep_float={names}.",
         ]
     )
 
@@ -243,6 +268,8 @@ def job_log(session: Session, event: Event) -> str:
     match event:
         case BaselineMeasured():
             return profile_log(session, event.baseline)
+        case SensitivityAnalyzed():
+            return sensitivity_log(event)
         case VariantCreated():
             return optimize_log(event)
         case VariantBenchmarked():

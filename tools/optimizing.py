@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from mcp.types import CallToolResult
 
 from ..contract.steps import Step, needs_calibration, precision_asked
-from ..engine.jobs import Optimize, Task
+from ..engine.jobs import Analyze, Optimize, Task
 from ..state.request import Request
 from ..state.session import Session
 from .answers import SensitivityReply, VariantReply
@@ -17,11 +17,6 @@ from .road import Ctx, Plan, enter, identity, resolve, work
 from .types import SessionId, VariantId, WaitS
 
 LONGEST_TECHNIQUES = 100
-
-NO_SENSITIVITY = (
-    "Layer sensitivity is not built in this version. Name layers to keep in float yourself: int8_static with "
-    "keep_float=[node names]."
-)
 
 
 async def optimize_model(
@@ -78,17 +73,28 @@ async def analyze_sensitivity(
     method: Literal["auto"] = "auto",
     wait_s: WaitS = None,
 ) -> Annotated[CallToolResult, SensitivityReply]:
-    """Rank layers by what quantizing each alone costs. Not built in this version: answers UNAVAILABLE."""
+    """Rank the layers of a float ONNX model by what quantizing each alone costs, on calibration data: the names to give
+    int8_static as keep_float. Opens no evaluation data, costs no look."""
     session = await enter(ctx, session_id)
-    arguments: dict[str, Any] = {"parent": parent, "method": method}
+    base = resolve(session, parent)
+    arguments: dict[str, Any] = {"parent": base, "method": method}
     request = Request(
         "analyze_sensitivity",
-        variant_id=resolve(session, parent),
+        variant_id=base,
         identity=identity("analyze_sensitivity", arguments),
         arguments=arguments,
     )
 
-    def task(_session: Session, _job_id: str) -> Task:
-        raise LookupError("no job analyzes sensitivity")
+    def task(session: Session, _job_id: str) -> Task:
+        opened = session.opened
+        return Analyze(
+            parent_path=session.path_of(base),
+            interface=session.interface,
+            evaluation=opened.evaluation,
+            calibration_path=opened.calibration_path or "",
+            user_code=opened.user_code,
+            adapter=opened.adapter,
+        )
 
-    return await work(ctx, session_id, Plan(request, task), wait_s, unavailable=NO_SENSITIVITY)
+    plan = Plan(request, task, recorded=lambda session: base in session.sensitivity)
+    return await work(ctx, session_id, plan, wait_s)

@@ -208,7 +208,8 @@ def _rounded(session: Session) -> bool:
 
 def _key(technique: str, parameters: Mapping[str, Any]) -> tuple[Any, ...]:
     """What makes two steps the same attempt."""
-    return technique, *(parameters.get(name) for name in ("quantization", "precision", "per_channel"))
+    named = ("quantization", "precision", "per_channel", "float_layers")
+    return technique, *(parameters.get(name) for name in named)
 
 
 def _tried(session: Session) -> set[tuple[Any, ...]]:

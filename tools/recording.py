@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..contract.measures import Artifact, Ceiling, FileDigest, Validation
+from ..contract.measures import Artifact, Ceiling, FileDigest, LayerScore, Validation
 from ..contract.text import untrusted
 from ..engine import jobs
 from ..engine.executor.base import Done, Failed, NotStarted
@@ -16,6 +16,7 @@ from ..state.events import (
     JobFailed,
     JobStarted,
     PackageBuilt,
+    SensitivityAnalyzed,
     VariantBenchmarked,
     VariantCreated,
     VariantValidated,
@@ -31,6 +32,7 @@ from .workshop import Workshop
 SKETCH_AT_MOST = 512
 CEILINGS_AT_MOST = 5
 COMPANIONS_AT_MOST = 4
+LAYERS_AT_MOST = 20
 
 
 def reconcile(shop: Workshop, session_id: str, *, reading: bool = False) -> Session:
@@ -110,6 +112,17 @@ def _ends(shop: Workshop, session: Session, job: JobStarted, done: Done) -> list
                     ceilings=[_clean(ceiling) for ceiling in answer.ceilings[:CEILINGS_AT_MOST]],
                 )
             ]
+        case jobs.Analyze(), jobs.Analyzed():
+            return [
+                SensitivityAnalyzed(
+                    job_id=job.job_id,
+                    parent_id=job.variant_id or "",
+                    layers=[_named(layer) for layer in answer.layers[:LAYERS_AT_MOST]],
+                    of=answer.of,
+                    samples=answer.samples,
+                    confirmation=untrusted(answer.confirmation, 400),
+                )
+            ]
         case jobs.Optimize(), jobs.Optimized():
             path = files / Path(answer.file.name).name
             companions = [_companion(shop, files, file) for file in answer.companions[:COMPANIONS_AT_MOST]]
@@ -165,6 +178,11 @@ def _companion(shop: Workshop, files: Path, said: FileDigest) -> FileDigest:
     """A file that a variant keeps beside its own, as this server finds it."""
     path = files / Path(said.name).name
     return FileDigest(name=path.name, sha256=shop.fingerprints.file(path), bytes=path.stat().st_size)
+
+
+def _named(layer: LayerScore) -> LayerScore:
+    """Layers are named by the model's author."""
+    return layer.model_copy(update={"name": untrusted(layer.name, 120), "op": untrusted(layer.op, 40)})
 
 
 def _clean(ceiling: Ceiling) -> Ceiling:

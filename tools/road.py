@@ -26,6 +26,7 @@ from ..state.events import (
     JobFailed,
     JobStarted,
     PackageBuilt,
+    SensitivityAnalyzed,
     VariantBenchmarked,
     VariantCreated,
     VariantValidated,
@@ -41,6 +42,7 @@ from .answers import (
     ProfileReply,
     Refused,
     Reply,
+    SensitivityReply,
     ValidationReply,
     VariantReply,
     result,
@@ -290,6 +292,8 @@ def _reply(session: Session, job: JobStarted, event: Event) -> Reply:
     match event:
         case BaselineMeasured():
             return ProfileReply(**envelope, baseline=event.baseline, ceilings=event.ceilings)
+        case SensitivityAnalyzed():
+            return SensitivityReply(**envelope, layers=event.layers, message=event.confirmation)
         case VariantCreated():
             made = next(v for v in session.all_variants() if v.variant_id == event.artifact.variant_id)
             return VariantReply(**envelope, variant=made)

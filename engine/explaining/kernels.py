@@ -41,6 +41,8 @@ LEVELS: dict[str, tuple[Level, ...]] = {
 FUSED_ACTIVATIONS = {"x86": frozenset({"uint8"}), "arm": frozenset({"uint8", "int8"})}
 # The flag of half-precision arithmetic that kernels use.
 HALF = {"x86": None, "arm": "asimdhp"}
+# The flags of which one says that products of bfloat16 are computed as such.
+BFLOAT16 = {"x86": ("avx512_bf16", "amx_bf16"), "arm": ("bf16",)}
 ARCHITECTURES = {"x86_64": "x86", "i686": "x86", "aarch64": "arm", "armv8l": "arm"}
 
 
@@ -70,6 +72,13 @@ def kernels(machine: str, flags: frozenset[str]) -> Kernels:
 
 def of_this_machine() -> Kernels:
     return kernels(os.uname().machine, _flags(Path("/proc/cpuinfo").read_text()))
+
+
+def has_bfloat16() -> bool:
+    """Whether this machine's CPU computes in bfloat16 by itself."""
+    family = ARCHITECTURES.get(os.uname().machine)
+    flags = _flags(Path("/proc/cpuinfo").read_text())
+    return family is not None and any(flag in flags for flag in BFLOAT16[family])
 
 
 def _flags(cpuinfo: str) -> frozenset[str]:

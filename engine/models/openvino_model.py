@@ -15,9 +15,7 @@ from ..digests import file_digest
 from ..problems import JobProblem
 from . import openvino_ir
 from .openvino_ir import LOW_BITS, Constant, Numbers, kind_of, weights_path
-
-# Where an .xml of ours says which .bin is its own, below `rt_info`: OpenVINO keeps it and asks nothing of it.
-COMMITMENT = ("edgeopt", "weights_sha256")
+from .openvino_said import COMMITMENT, FLOAT_LAYERS
 
 _QUANTIZING = frozenset({"FakeQuantize", "FakeConvert", "DynamicQuantize"})
 _NO_OPERATORS = frozenset({"Const", "Parameter", "Result"})
@@ -73,6 +71,8 @@ class OpenVINOModel:
             count[constant.kind] += constant.elements
         if any(count[kind] >= _LEAST_WEIGHTS for kind in LOW_BITS):
             return "int8"
+        if self.net.find("/".join(("rt_info", *FLOAT_LAYERS))) is not None:
+            return "bf16"
         return "fp16" if count["f16"] + count["bf16"] > count["f32"] else "fp32"
 
     @property

@@ -18,7 +18,7 @@ from ..problems import JobProblem
 
 @dataclass(frozen=True)
 class Made:
-    """`precision`: fp32, fp16 or int8. `notes`: what the caller should know, a sentence each."""
+    """`precision`: fp32, fp16, int8 or int4. `notes`: what the caller should know, a sentence each."""
 
     precision: str
     notes: list[str] = field(default_factory=list)
@@ -51,6 +51,6 @@ def refuse_unless_float32(precision: str, technique: str) -> None:
     if precision != "fp32":
         raise JobProblem(
             "UNAVAILABLE",
-            f"{technique} does not apply to a parent that is {precision} already: run it on the baseline or on a"
-            " kept variant in fp32 (parent='baseline'), and compare the two variants",
+            f"{technique} does not apply to a parent that is {precision} already: run it on a model in fp32 (the baseline,"
+            " where that is one, or a kept variant), and compare the two variants",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, tostring
 
@@ -12,10 +13,12 @@ from ...contract.steps import OpenVINO
 from ..bench import Bench
 from ..data.dataset import Dataset
 from ..digests import file_digest
+from ..explaining.openvino_layers import is_product
 from ..models import model_file, openvino_ir
 from ..models.openvino_ir import weights_path
-from ..models.openvino_model import COMMITMENT, OpenVINOModel
-from ..runtimes.openvino import options
+from ..models.openvino_model import OpenVINOModel
+from ..models.openvino_said import COMMITMENT, FLOAT_LAYERS
+from ..runtimes.openvino import float_layers, options
 from ..runtimes.openvino_quietly import ov
 from .base import Made, refuse_unless_float32
 from .openvino_ports import as_in
@@ -28,8 +31,6 @@ _UNASKED = (
     "measured here in float32, as edgeopt asks of OpenVINO; an application that does not set inference_precision to f32"
     " gets bfloat16 on CPUs that have it, which is faster and less exact"
 )
-# What OpenVINO's CPU plugin calls its convolutions and matrix products.
-_PRODUCTS = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul", "RNNSeq", "RNNCell"})
 # A name that OpenVINO made up: an operator's type and a number that counts the process' operators.
 _COUNTED = re.compile(r"\b([A-Z][A-Za-z0-9]*)_(\d+)(?!\d)")
 
@@ -38,7 +39,7 @@ def run(
     parent: Path, step: OpenVINO, out: Path, calibration: Dataset | None, interface: Interface, bench: Bench
 ) -> Made:
     source = model_file.open_file(parent)
-    if step.precision != "fp32":
+    if step.precision != "fp32" or step.float_layers == "bfloat16":
         refuse_unless_float32(source.precision, f"openvino with precision={step.precision!r}")
     model = convert(source, bench.tmp)
     notes = []
@@ -49,7 +50,7 @@ def run(
         ov.save_model(model, plain, compress_to_fp16=False)
         model, notes = openvino_quantizing.quantized(plain, step, calibration, interface, bench)
     ov.save_model(model, out, compress_to_fp16=step.precision == "fp16")
-    settle(out)
+    settle(out, step.float_layers)
     made = OpenVINOModel(out).precision
     return Made(made, [*_notes(step, made, _computed_in(out)), *notes])
 
@@ -63,19 +64,27 @@ def convert(source: model_file.ModelFile, scratch: Path) -> ov.Model:
     return as_in(source.inputs, source.outputs, ov.convert_model(source.path))
 
 
-def settle(out: Path) -> None:
-    """Makes the same model the same bytes, and the .xml answer for the .bin: who knows the one by its digest knows both."""
+def settle(out: Path, float_layers: str = "float32") -> None:
+    """Makes the same model the same bytes, and the .xml answer for the .bin: who knows the one by its digest knows both. It
+    also says what its layers in float are to compute in."""
     net = openvino_ir.read(out)
     _renumber(net)
     info = net.find("rt_info")
     info = SubElement(net, "rt_info") if info is None else info
     for parameters in info.findall("conversion_parameters"):  # where the parent lay
         info.remove(parameters)
-    element = info
-    for name in COMMITMENT:
-        element = SubElement(element, name)
-    element.set("value", file_digest(weights_path(out)).sha256)
+    _say(info, COMMITMENT, file_digest(weights_path(out)).sha256)
+    if float_layers != "float32":
+        _say(info, FLOAT_LAYERS, float_layers)
     out.write_bytes(tostring(net, encoding="utf-8", xml_declaration=True))
+
+
+def _say(info: Element, path: Sequence[str], value: str) -> None:
+    element = info
+    for name in path:
+        found = element.find(name)
+        element = SubElement(element, name) if found is None else found
+    element.set("value", value)
 
 
 def _renumber(net: Element) -> None:
@@ -99,15 +108,18 @@ def _computed_in(path: Path) -> Counter[str]:
     By the names of their kernels: OpenVINO's `runtimePrecision` calls one f16 whose weights are only stored so.
     """
     core = ov.Core()
-    compiled = core.compile_model(core.read_model(path), "CPU", options(1))
+    model = core.read_model(path)
+    compiled = core.compile_model(model, "CPU", options(1, float_layers(model)))
     said = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
-    kernels = [info["primitiveType"].value for info in said if info["layerType"].value in _PRODUCTS]
+    kernels = [info["primitiveType"].value for info in said if is_product(info["layerType"].value)]
     return Counter(kernel.rpartition("_")[2].lower() for kernel in kernels)
 
 
 def _notes(step: OpenVINO, made: str, computed_in: Counter[str]) -> list[str]:
     integer, all_of_them = computed_in["i8"] + computed_in["u8"], computed_in.total()
     in_integers = f"of its {all_of_them} convolutions and matrix products, {integer} run in 8 bits here"
+    if step.float_layers == "bfloat16" and made != "int8":
+        return [f"of its {all_of_them} convolutions and matrix products, {computed_in['bf16']} run in bfloat16 here"]
     if step.precision == "int8":
         return [in_integers] if made == "int8" else ["no operator of this model was quantized: nothing is in 8 bits"]
     if step.precision == "fp16":

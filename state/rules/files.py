@@ -59,12 +59,15 @@ def same_dataset(session: Session, _request: Request, facts: Facts) -> Refusal |
 
 
 def calibration_required(session: Session, request: Request, facts: Facts) -> Refusal | None:
-    if request.step is None or not needs_calibration(request.step.technique, request.step.model_dump()):
+    needed = request.tool == "analyze_sensitivity" or (
+        request.step is not None and needs_calibration(request.step.technique, request.step.model_dump())
+    )
+    if not needed:
         return None
     if session.opened.calibration_path is None:
         return refuse(
             "CALIBRATION_REQUIRED",
-            f"{request.step.technique} needs real, representative inputs to calibrate with, and this session was opened "
+            f"{request.step.technique if request.step else request.tool} needs real, representative inputs to calibrate with, and this session was opened "
             "without. Open a session with calibration_path (200 or more samples, none of them from the evaluation set).",
             missing=["calibration_path"],
         )

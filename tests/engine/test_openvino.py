@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,9 +18,10 @@ import numpy as np
 import pytest
 from edgeopt.contract.evaluation import Evaluation
 from edgeopt.contract.measures import Interface
-from edgeopt.contract.steps import TAKES, Float16, Int8Static, OpenVINO
+from edgeopt.contract.steps import TAKES, Float16, Int8Static, OpenVINO, claims_exact
 from edgeopt.engine import optimizing
 from edgeopt.engine.data.dataset import open_evaluation
+from edgeopt.engine.explaining.kernels import has_bfloat16
 from edgeopt.engine.jobs import Optimize, Optimized, Pinned, PinnedFile
 from edgeopt.engine.models.formats import sniff
 from edgeopt.engine.models.model_file import ModelFile, open_file
@@ -37,6 +39,8 @@ from .tiny_models import save as save_nodes
 if missing("openvino") or version("nncf") is None:
     pytest.skip("openvino and nncf are not both installed: pip install 'edgeopt[openvino]'", allow_module_level=True)
 
+from edgeopt.engine.explaining import openvino_layers
+from edgeopt.engine.packaging import infer_openvino
 from edgeopt.engine.runtimes.openvino_quietly import ov
 from edgeopt.engine.techniques.openvino import convert, settle
 from edgeopt.engine.techniques.openvino_quantizing import has_attention
@@ -137,6 +141,38 @@ def test_what_really_runs_is_said(shop: Workshop):
     assert "32 samples, and all were used (256 asked for)" in notes["int8"]
     for _, path in shop.made.values():
         assert open_runner(path).name.endswith(", f32")
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16")
+def test_bfloat16_is_asked_for_by_name_and_stays_with_the_file(shop: Workshop, tmp_path: Path):
+    made, path = shop.run(OpenVINO(technique="openvino", precision="fp16", float_layers="bfloat16"), "bfloat16")
+    assert made.precision == "bf16"
+    assert "of its 3 convolutions and matrix products, 3 run in bfloat16 here" in " ".join(made.notes)
+    assert open_runner(path).name.endswith(", bf16")
+    exact, halved = shop.outputs(shop.parent), shop.outputs(path)
+    assert 0.0002 * np.abs(exact).max() < np.abs(halved - exact).max() < 0.05 * np.abs(exact).max()
+    for suffix in (".xml", ".bin"):
+        shutil.copy(path.with_suffix(suffix), tmp_path / f"model{suffix}")
+    session = infer_openvino.Session(tmp_path / "model.xml", 1)
+    assert session.runtime.endswith(", bf16")
+    assert infer_openvino.Session(shop.made["fp32"][1], 1).runtime.endswith(", f32")
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16")
+def test_float32_with_bfloat16_layers_claims_nothing(shop: Workshop):
+    step = OpenVINO(technique="openvino", precision="fp32", float_layers="bfloat16")
+    assert not claims_exact(step.technique, step.model_dump())
+    assert claims_exact("openvino", OpenVINO(technique="openvino", precision="fp32").model_dump())
+
+
+@pytest.mark.parametrize(("kind", "asked", "runs"), [("int8", "int8", "int8"), ("fp16", "fp16", "fp32")])
+def test_the_counters_say_what_runs(shop: Workshop, kind: Precision, asked: Literal["int8", "fp16"], runs: str):
+    feeds = open_evaluation(shop.data, shop.interface.inputs).feeds(0, 1)
+    path = shop.made[kind][1]
+    native = open_runner(path, interface=shop.interface).native(feeds)
+    found = openvino_layers.runs_as(path, asked, [native], 1)
+    assert found is not None
+    assert (found.asked, found.runs) == (asked, runs)
 
 
 def test_a_half_is_half_the_size_and_eight_bits_a_quarter(shop: Workshop):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from edgeopt.contract.measures import LayerScore
 from edgeopt.contract.record import Record
 from edgeopt.state.events import (
     CallRefused,
@@ -24,6 +25,7 @@ from edgeopt.state.events import (
     QuestionClosed,
     QuestionLeft,
     ReportRendered,
+    SensitivityAnalyzed,
     VariantJudged,
     VariantMade,
 )
@@ -50,7 +52,21 @@ def story() -> list[Event]:
     closed = QuestionClosed(variant_id="v1", variant_sha256=sha256, client="c")
     kept = worlds.decided(session, "v1", "keep", by_person=True)
     failed = [worlds.started(9, "package_variant", "v1"), JobFailed(job_id="j9", code="CANCELLED", message="")]
-    rest = [asked, closed, kept, *failed, *worlds.packaged(10, "v1"), ReportRendered(report="tradeoff"), refused(1)]
+    layers = [LayerScore(name="conv1", op="Conv", score=0.01, accuracy_drop=0.002)]
+    analyzed = [
+        worlds.started(8, "analyze_sensitivity", "baseline"),
+        SensitivityAnalyzed(job_id="j8", parent_id="baseline", layers=layers, of=3, samples=32, confirmation="on 64"),
+    ]
+    rest = [
+        *analyzed,
+        asked,
+        closed,
+        kept,
+        *failed,
+        *worlds.packaged(10, "v1"),
+        ReportRendered(report="tradeoff"),
+        refused(1),
+    ]
     ledgers: list[Event] = [
         LookTaken(
             session_id=SESSION,

@@ -82,7 +82,6 @@ async def test_work_starts_only_where_it_fits(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     "step",
     [
-        {"technique": "int4_weights"},
         {"technique": "mixed_precision"},
         {"technique": "prune_structured"},
         {"technique": "prune_unstructured", "sparsity": 0.3},

@@ -1,0 +1,104 @@
+"""The job `analyze`: which layers of a float model suffer most from being quantized."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+
+from ..contract.measures import Interface, LayerScore
+from ..contract.text import untrusted
+from .bench import Bench
+from .data.dataset import Dataset, open_dataset
+from .jobs import Analyze, Analyzed
+from .measure.accuracy import evaluate
+from .models import onnx_file
+from .models.model_file import open_file
+from .problems import JobProblem
+from .runtimes.runner import open_runner
+from .samples import batches, evenly
+from .sensitivity.layers import Rounding
+from .sensitivity.ranking import Sensitivity, activation_ranges, rank
+from .techniques.base import refuse_unless_float32
+from .techniques.preparing import PER_CHANNEL, prepare, raised
+
+# The outputs of so few samples rank the layers; the ranges come from the same ones.
+_SAMPLES = 32
+_CONFIRMED = 5
+_ANSWERED = 20
+
+
+def run(task: Analyze, bench: Bench) -> Analyzed:
+    """Ranks the layers by the error that quantizing each alone leaves in the outputs, and evaluates the worst few on the
+    calibration set where that has labels. The evaluation set is not opened.
+
+    Raises JobProblem: UNAVAILABLE where the parent is no float32 ONNX model; BAD_FILE.
+    """
+    if open_file(Path(task.parent_path)).format != "onnx":
+        raise JobProblem(
+            "UNAVAILABLE",
+            "sensitivity is analyzed on ONNX models: take export_onnx first, and then its variant as parent",
+        )
+    source = onnx_file.load(Path(task.parent_path))
+    refuse_unless_float32(onnx_file.precision(source), "analyze_sensitivity")
+    bench.report(0.0, "preparing the model as for quantization")
+    model = prepare(raised(source, PER_CHANNEL), bench.tmp)
+    prepared = bench.tmp / "sensitivity.onnx"
+    onnx.save(model, prepared)
+    interface = task.interface or Interface(inputs=onnx_file.inputs(source), outputs=onnx_file.outputs(source))
+    calibration = _calibration(task, interface, bench, labelled=False)
+    runner = open_runner(prepared, interface=interface)
+    chosen = evenly(len(calibration), _SAMPLES)
+    feeds = [runner.native(fed) for fed in batches(calibration, runner.inputs, chosen)]
+    scores = rank(model, feeds, lambda done, what: bench.report(0.05 + 0.65 * done, what))
+    drops, said = _confirmed(task, interface, prepared, scores[:_CONFIRMED], feeds, bench)
+    found = [
+        LayerScore(
+            name=untrusted(score.layer.name, 120),
+            op=score.layer.op,
+            score=float(f"{score.noise:.3g}"),
+            accuracy_drop=drops.get(score.layer.name),
+        )
+        for score in scores[:_ANSWERED]
+    ]
+    return Analyzed(layers=found, of=len(scores), samples=len(chosen), confirmation=said)
+
+
+def _calibration(task: Analyze, interface: Interface, bench: Bench, *, labelled: bool) -> Dataset:
+    preprocessing = task.evaluation.preprocessing
+    return open_dataset(task.calibration_path, preprocessing, interface.inputs, labelled=labelled, roots=bench.roots)
+
+
+def _confirmed(
+    task: Analyze, interface: Interface, prepared: Path, worst: list[Sensitivity], feeds: list, bench: Bench
+) -> tuple[dict[str, float], str]:
+    """How much accuracy each of the worst costs alone, on the labelled calibration set; and what was done, in words."""
+    try:
+        labelled = _calibration(task, interface, bench, labelled=True)
+    except JobProblem:
+        return {}, "not confirmed by accuracy: the calibration set has no labels (a labelled one is evaluated on)"
+    metric, model = task.evaluation.metric, onnx.load(prepared)
+
+    def value(file: Path) -> float:
+        return evaluate(
+            open_runner(file, interface=interface),
+            labelled,
+            metric,
+            lambda _done, _what: None,
+            task.user_code,
+            adapter=task.adapter,
+            decoding=task.evaluation.decoding,
+        ).value()
+
+    whole = value(prepared)
+    names = {name for score in worst for name in score.layer.activations}
+    rounding, file, drops = Rounding(model, activation_ranges(model, names, feeds)), bench.tmp / "alone.onnx", {}
+    for number, score in enumerate(worst, 1):
+        bench.report(0.7 + 0.3 * number / len(worst), f"evaluating the model with {score.layer.name} alone quantized")
+        with rounding.of(score.layer) as rounded:
+            onnx.save(rounded, file)
+        drops[score.layer.name] = round(whole - value(file), 6)
+    return drops, (
+        f"accuracy_drop: {metric} of the float model ({whole:.4f} on the {len(labelled)} labelled calibration samples) less that"
+        " with this layer alone quantized; the evaluation set was not opened"
+    )

@@ -1,0 +1,1 @@
+"""What quantizing each layer alone costs: where a quantized model loses its accuracy."""
