@@ -223,11 +223,6 @@ def switched_on_too_early(step: Step) -> str | None:
     """The reason why this step, or one of its options, cannot run in this version; None where it can."""
     if step.technique not in BUILT:
         return f"the technique {step.technique!r} is not built in this version"
-    if isinstance(step, Int8Static):
-        if step.calibrator != "minmax":
-            return f"the calibrator {step.calibrator!r} is not built in this version (calibrator='minmax' is)"
-        if step.keep_float == "auto":
-            return "keep_float='auto' is not built in this version (a list of node names is)"
-        if step.equalize or step.bias_correction:
-            return "equalize and bias_correction are not built in this version (leave them off)"
+    if isinstance(step, Int8Static) and step.keep_float == "auto":
+        return "keep_float='auto' is not built in this version (a list of node names is)"
     return None

@@ -14,7 +14,7 @@ class Bench:
     """`files` is the only folder for results, and the current one; `tmp` is scratch, deleted with the job's end. `roots`:
     where data may be read; None where nobody set bounds. `sources`: of models that were made in `tmp`, the files that they
     were made of (`models.materialize`), and `notes` what is to be said of how. `toolchains`: the folder of those that are
-    installed."""
+    installed. `device`: what the work is for, where the task says; None: this machine."""
 
     def __init__(self, files: Path, tmp: Path, roots: list[str] | None = None, toolchains: Path | None = None):
         self.files = files
@@ -23,6 +23,7 @@ class Bench:
         self.toolchains = toolchains
         self.sources: dict[str, Path] = {}
         self.notes: list[str] = []
+        self.device: str | None = None
         self._allowance = REPORTS_PER_SECOND
         self._reported = time.monotonic()
 

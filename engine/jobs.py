@@ -83,11 +83,12 @@ class Profiled(Record):
 class Optimize(Record):
     """`file_name` is the name of the new file, decided by the server. `calibration_digest`: of the contents of the set, as
     `DataInfo` has it. Here and below, `interface`: the original's, which variants of every format are fed by; None where the
-    model is its own."""
+    model is its own. `device`: the target, whose processor decides the types of quantized numbers; None: this machine."""
 
     kind: Literal["optimize"] = "optimize"
     parent_path: str
     step: Step
+    device: str | None = None
     file_stem: str
     interface: Interface | None = None
     evaluation: Evaluation

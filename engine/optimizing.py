@@ -42,6 +42,7 @@ def run(task: Optimize, bench: Bench) -> Optimized:
     Raises JobProblem: whatever the technique refuses (UNAVAILABLE, INVALID_ARGUMENT), CALIBRATION_REQUIRED,
     CALIBRATION_UNFIT, NOT_LOADABLE, BAD_OUTPUTS, OUTPUTS_DIFFER.
     """
+    bench.device = task.device
     parent = open_file(Path(task.parent_path))
     _check_takes(task.step, parent.format)
     makes = MAKES.get(task.step.technique, "onnx")

@@ -38,6 +38,7 @@ async def optimize_model(
         return Optimize(
             parent_path=session.path_of(base),
             step=step,
+            device=opened.target_device,
             interface=session.interface,
             file_stem=file_stem(session, base, step),
             evaluation=opened.evaluation,

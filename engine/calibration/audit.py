@@ -7,7 +7,7 @@ from ..bench import Bench
 from ..data.dataset import Dataset
 from ..models.model_file import ModelFile
 from ..problems import JobProblem
-from ..techniques.int8_static import spread
+from ..quantization.samples import spread
 from .augmentation import augmentation
 from .counts import FEWEST, copies, count
 from .coverage import coverage

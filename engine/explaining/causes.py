@@ -110,7 +110,7 @@ def unfused(e: Evidence) -> Cause | None:
         return Cause(
             part,
             f"{these}: activations are {' and '.join(foreign)}, and on this CPU ONNX Runtime has integer kernels for {fused}"
-            " alone; int8_static on the float32 original gives uint8.",
+            " alone; int8_static for such a CPU (target cpu-generic), on the float32 original, gives uint8.",
         )
     return Cause(part, f"{these}: these pairs were not fused into integer kernels.")
 
@@ -139,7 +139,8 @@ def slow_pairs(e: Evidence) -> Cause | None:
     return Cause(
         part,
         f"{len(found)} integer products are {types} ({part:.0%} of the time in operators), for which this CPU's"
-        f" {e.kernels.by[0]} kernels are not made ({better} is); int8_static on the float32 original gives uint8 x int8.",
+        f" {e.kernels.by[0]} kernels are not made ({better} is); int8_static for"
+        " such a CPU (target cpu-generic), on the float32 original, gives uint8 x int8.",
     )
 
 

@@ -71,7 +71,12 @@ def kernels(machine: str, flags: frozenset[str]) -> Kernels:
 
 
 def of_this_machine() -> Kernels:
-    return kernels(os.uname().machine, _flags(Path("/proc/cpuinfo").read_text()))
+    return kernels(*this_machine())
+
+
+def this_machine() -> tuple[str, frozenset[str]]:
+    """The architecture and the flags of this machine's CPU."""
+    return os.uname().machine, _flags(Path("/proc/cpuinfo").read_text())
 
 
 def has_bfloat16() -> bool:

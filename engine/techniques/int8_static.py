@@ -1,18 +1,15 @@
-"""Weights and activations in 8 bits with fixed ranges, found on calibration data: ONNX Runtime's static Q/DQ.
+"""Weights and activations in 8 bits with fixed ranges, found on calibration data: a graph with Q/DQ pairs.
 
-Activations are uint8 and weights int8 (U8S8): x86 computes it two to three times as fast as signed activations.
+The types follow from the target's processor (`quantization.schemes`), the road is `quantization.static`. With
+calibrator='minmax' and nothing else it is what ONNX Runtime's `quantize_static` makes.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import onnx
 from onnx import ModelProto
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from ...contract.measures import Interface
 from ...contract.steps import Int8Static
@@ -21,12 +18,11 @@ from ..bench import Bench
 from ..data.dataset import Dataset
 from ..models import onnx_file
 from ..problems import JobProblem
-from ..samples import batches
+from ..quantization.samples import Samples
+from ..quantization.schemes import Scheme, is_foreign, scheme_of
+from ..quantization.static import Recipe, quantize
 from .base import Made, refuse_unless_float32, write
 from .preparing import PER_CHANNEL, prepare, raised, surviving_names
-
-# Of the choice of calibration samples: fixed, so that the same step makes the same file.
-_SEED = 0
 
 
 def run(
@@ -39,48 +35,19 @@ def run(
     names = _known(step.keep_float, model)
     prepared = prepare(raised(model, PER_CHANNEL) if step.per_channel else model, bench.tmp)
     survivors = {name: surviving_names(name, model, prepared) for name in names}
-    chosen = spread(len(calibration), step.calibration_samples)
-    source, quantized = bench.tmp / "prepared.onnx", bench.tmp / "quantized.onnx"
-    onnx.save(prepared, source)
-    quantize_static(
-        source,
-        quantized,
-        CalibrationBatches(batches(calibration, onnx_file.inputs(model), chosen), len(chosen), bench),
-        quant_format=QuantFormat.QDQ,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
+    scheme = scheme_of(bench.device)
+    recipe = Recipe(
+        scheme,
         per_channel=step.per_channel,
-        nodes_to_exclude=sorted({survivor for found in survivors.values() for survivor in found}),
-        calibrate_method=CalibrationMethod.MinMax,
+        calibrator=step.calibrator,
+        samples=step.calibration_samples,
+        equalize=step.equalize,
+        bias_correction=step.bias_correction,
     )
-    made = onnx_file.read(quantized)
+    excluded = {survivor for found in survivors.values() for survivor in found}
+    made, told = quantize(prepared, recipe, Samples.open(calibration, parent, interface), excluded, bench)
     write(made, model, out)
-    return Made(onnx_file.precision(made), _notes(step, len(chosen), survivors, made))
-
-
-def spread(size: int, count: int) -> list[int]:
-    """`count` different indices below `size` (all, where there are fewer): one at random from each of `count` equal
-    stretches, so that a set sorted by class gives samples of every class."""
-    count = min(size, count)
-    edges = np.arange(count + 1) * size // count
-    return np.random.default_rng(_SEED).integers(edges[:-1], edges[1:]).tolist()
-
-
-class CalibrationBatches(CalibrationDataReader):
-    """Batches as the calibrator asks for them; an empty one ends it."""
-
-    def __init__(self, feeds: Iterator[dict[str, np.ndarray]], samples: int, bench: Bench):
-        self._feeds = feeds
-        self._samples = samples
-        self._read = 0
-        self._bench = bench
-
-    def get_next(self) -> dict[str, np.ndarray]:
-        batch = next(self._feeds, {})
-        self._read += len(next(iter(batch.values()), ()))
-        done = min(1.0, self._read / self._samples)
-        self._bench.report(0.8 * done, f"calibrating on {self._samples} samples")
-        return batch
+    return Made(onnx_file.precision(made), [*told, *_notes(scheme, survivors, made)])
 
 
 def _known(keep_float: str | list[str], model: ModelProto) -> list[str]:
@@ -104,11 +71,12 @@ def _listed(names: list[str]) -> str:
     return ", ".join(repr(untrusted(name)) for name in names) or "none"
 
 
-def _notes(step: Int8Static, used: int, survivors: dict[str, list[str]], made: ModelProto) -> list[str]:
+def _notes(scheme: Scheme, survivors: dict[str, list[str]], made: ModelProto) -> list[str]:
     notes = []
-    if used < step.calibration_samples:
+    if is_foreign(scheme):
         notes.append(
-            f"the calibration set has {used} samples, and all were used ({step.calibration_samples} asked for)"
+            f"this machine's CPU has no integer kernels for {scheme.name}, which are the target's: benchmarked here it is"
+            " slower than on the target"
         )
     for name, found in survivors.items():
         if not found:

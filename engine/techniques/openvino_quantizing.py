@@ -15,10 +15,10 @@ from ..bench import Bench
 from ..data.dataset import Dataset
 from ..measure.accuracy import batch_size
 from ..problems import JobProblem
+from ..quantization.samples import spread
 from ..runtimes.openvino_quietly import ov
 from ..runtimes.runner import open_runner
 from ..samples import batches
-from .int8_static import spread
 from .nncf_quietly import nncf
 
 _AS_TRANSFORMER = (

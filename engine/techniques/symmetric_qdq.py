@@ -11,51 +11,32 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import onnx
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
-from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from ...contract.text import untrusted
 from ..bench import Bench
-from ..data.dataset import Dataset
 from ..models import onnx_file
-from ..samples import batches
-from .int8_static import CalibrationBatches, spread
+from ..quantization.samples import Samples
+from ..quantization.schemes import TENSORRT
+from ..quantization.static import Recipe, quantize
 from .preparing import PER_CHANNEL, prepare, raised
 
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _NOT_TAKEN = (TensorProto.UINT8, TensorProto.UINT4, TensorProto.INT16, TensorProto.UINT16, TensorProto.INT32)
+_OPTIONS = {"QuantizeBias": False, "OpTypesToExcludeOutputQuantization": list(_WEIGHTED)}
 
 
-def symmetric_qdq(model: ModelProto, calibration: Dataset, samples: int, bench: Bench) -> ModelProto:
+def symmetric_qdq(model: ModelProto, samples: Samples, count: int, bench: Bench) -> ModelProto:
     """The float model quantized to int8 with one scale a channel of weights and one a tensor of activations (min-max over
-    at most so many `samples`, spread over the set). Inputs and outputs keep their types.
+    at most `count` samples, spread over the set). Inputs and outputs keep their types.
 
     Raises JobProblem UNAVAILABLE where the model cannot be raised to opset 13.
     """
     prepared = prepare(raised(model, PER_CHANNEL), bench.tmp)
-    chosen = spread(len(calibration), samples)
-    source, quantized = bench.tmp / "prepared.onnx", bench.tmp / "symmetric.onnx"
-    onnx.save(prepared, source)
-    quantize_static(
-        source,
-        quantized,
-        CalibrationBatches(batches(calibration, onnx_file.inputs(model), chosen), len(chosen), bench),
-        quant_format=QuantFormat.QDQ,
-        activation_type=QuantType.QInt8,
-        weight_type=QuantType.QInt8,
-        per_channel=True,
-        op_types_to_quantize=list(_WEIGHTED),
-        nodes_to_exclude=[node.name for node in _without_weights(prepared)],
-        calibrate_method=CalibrationMethod.MinMax,
-        extra_options={
-            "ActivationSymmetric": True,
-            "WeightSymmetric": True,
-            "QuantizeBias": False,
-            "OpTypesToExcludeOutputQuantization": list(_WEIGHTED),
-        },
-    )
-    return onnx_file.read(quantized)
+    recipe = Recipe(TENSORRT, samples=count, operators=frozenset(_WEIGHTED), options=_OPTIONS)
+    excluded = {node.name for node in _without_weights(prepared)}
+    made, _ = quantize(prepared, recipe, samples, excluded, bench)
+    return made
 
 
 def _without_weights(model: ModelProto) -> Iterator[NodeProto]:

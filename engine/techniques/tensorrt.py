@@ -12,6 +12,7 @@ from ..models import onnx_file
 from ..models.engine_origin import EngineOrigin, companion
 from ..models.tensorrt_layers import precisions
 from ..problems import JobProblem
+from ..quantization.samples import Samples
 from ..runtimes.catalog import missing
 from .base import Made
 from .tensorrt_graph import BATCHES, profile_shapes, typed_graph
@@ -29,7 +30,8 @@ def run(
     machine = this_machine()
     model = onnx_file.load(parent)
     shapes = profile_shapes(model)
-    graph = typed_graph(model, step, calibration, bench)
+    samples = None if calibration is None else Samples.open(calibration, parent, interface)
+    graph = typed_graph(model, step, samples, bench)
     bench.report(0.4, "building the engine")
     out.write_bytes(build(graph.SerializeToString(), step.workspace_mb, shapes))
     companion(out).write_text(machine.model_dump_json() + "\n", encoding="utf-8")

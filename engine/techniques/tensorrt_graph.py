@@ -10,9 +10,9 @@ from onnx import ModelProto
 
 from ...contract.steps import TensorRT
 from ..bench import Bench
-from ..data.dataset import Dataset
 from ..models import onnx_file
 from ..problems import JobProblem
+from ..quantization.samples import Samples
 from .float16 import halved
 from .symmetric_qdq import objections, symmetric_qdq
 
@@ -22,7 +22,7 @@ BATCHES = (1, 1, 32)
 Shapes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
 
-def typed_graph(model: ModelProto, step: TensorRT, calibration: Dataset | None, bench: Bench) -> ModelProto:
+def typed_graph(model: ModelProto, step: TensorRT, calibration: Samples | None, bench: Bench) -> ModelProto:
     """The model in the step's precision, its inputs and outputs in their own types. It may be changed into it.
 
     Raises JobProblem: UNAVAILABLE for a parent in a precision that the step does not start from;

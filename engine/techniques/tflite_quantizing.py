@@ -39,9 +39,9 @@ from ..bench import Bench
 from ..data.dataset import Dataset
 from ..models.tflite_model import TFLiteModel
 from ..problems import JobProblem
+from ..quantization.samples import spread
 from ..runtimes.runner import Runner, open_runner
 from ..samples import batches
-from .int8_static import spread
 from .tflite_dead_channels import mend
 from .tflite_ready import SIGNATURE, ready
 

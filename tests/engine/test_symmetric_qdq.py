@@ -14,6 +14,7 @@ from edgeopt.engine.data.dataset import Dataset, open_dataset, open_evaluation
 from edgeopt.engine.measure.accuracy import evaluate
 from edgeopt.engine.models import onnx_file
 from edgeopt.engine.problems import JobProblem
+from edgeopt.engine.quantization.samples import Samples
 from edgeopt.engine.runtimes.runner import open_runner
 from edgeopt.engine.techniques.symmetric_qdq import objections, symmetric_qdq
 from edgeopt.engine.techniques.tensorrt_graph import profile_shapes, typed_graph
@@ -33,10 +34,15 @@ def bench(tmp_path: Path) -> Bench:
     return make_bench(tmp_path)
 
 
-def calibration(model: ModelProto, folder: Path) -> Dataset:
+def calibration(model: ModelProto, folder: Path) -> Samples:
     inputs = onnx_file.inputs(model)
     preprocessing = open_evaluation(evaluation(folder / "test.npz"), inputs).preprocessing
-    return open_dataset(image_set(folder / "calib.npz", 32, seed=8), preprocessing, inputs, labelled=False)
+    data = open_dataset(image_set(folder / "calib.npz", 32, seed=8), preprocessing, inputs, labelled=False)
+    return samples(data, model, folder)
+
+
+def samples(data: Dataset, model: ModelProto, folder: Path) -> Samples:
+    return Samples(data, open_runner(save(model, folder / "fed.onnx")))
 
 
 def scores(model: ModelProto, folder: Path) -> np.ndarray:
@@ -110,7 +116,7 @@ def test_products_of_two_activations_stay_in_float(tmp_path: Path, bench: Bench)
     x = np.random.default_rng(1).standard_normal((16, 4, 8)).astype(np.float32)
     np.savez(tmp_path / "x.npz", x=x)
     data = open_dataset(str(tmp_path / "x.npz"), Preprocessing(), onnx_file.inputs(model), labelled=False)
-    made = symmetric_qdq(model, data, 16, bench)
+    made = symmetric_qdq(model, samples(data, model, tmp_path), 16, bench)
     producer = {node.output[0]: node.op_type for node in made.graph.node}
     taken = {node.name: [producer.get(name, "") for name in node.input] for node in made.graph.node}
     assert taken["weighted"] == ["DequantizeLinear", "DequantizeLinear"]
@@ -203,7 +209,7 @@ def test_a_real_network_keeps_its_accuracy(tmp_path: Path, bench: Bench) -> None
     runner = open_runner(path)
     data = open_evaluation(test, runner.inputs)
     images = open_dataset(real("cifar10/calib_png.npz"), data.preprocessing, runner.inputs, labelled=False)
-    made = symmetric_qdq(onnx_file.load(Path(path)), images, 256, bench)
+    made = symmetric_qdq(onnx_file.load(Path(path)), Samples(images, runner), 256, bench)
     assert objections(made) == []
     saved = save(made, tmp_path / "made.onnx")
     before, after = (

@@ -22,8 +22,8 @@ from edgeopt.engine.measure.accuracy import evaluate
 from edgeopt.engine.models import onnx_file
 from edgeopt.engine.models.identity import graph_digest
 from edgeopt.engine.problems import JobProblem
+from edgeopt.engine.quantization.samples import spread
 from edgeopt.engine.runtimes.runner import open_runner
-from edgeopt.engine.techniques.int8_static import spread
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, helper, numpy_helper

@@ -87,9 +87,7 @@ async def test_work_starts_only_where_it_fits(tmp_path: Path, monkeypatch: pytes
         {"technique": "prune_unstructured", "sparsity": 0.3},
         {"technique": "qat_int8"},
         {"technique": "distill"},
-        {"technique": "int8_static", "calibrator": "entropy"},
         {"technique": "int8_static", "keep_float": "auto"},
-        {"technique": "int8_static", "equalize": True},
     ],
 )
 async def test_what_is_not_built_says_so_before_anything_runs(tmp_path: Path, step: dict[str, Any]):
