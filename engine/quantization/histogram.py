@@ -1,8 +1,9 @@
 """The distribution of a stream of values in constant memory, without knowing its range beforehand.
 
 Bins are a power of two wide and begin at multiples of their width. When the range grows, neighbouring bins are merged into
-the bins of twice the width that they lie in; so no value ever changes its bin wrongly, and what was counted in pieces, in
-whatever order, is exactly what counting everything at once with the last width gives.
+the bins of twice the width that they lie in; so no value is ever in a wrong bin, and what was counted in pieces, in
+whatever order, is exactly what counting everything at once with the last width gives. (A negative value that vanishes beside
+the width, by 2**126, counts as 0.)
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ class Histogram:
         low, high = (self.first + ends + [0, 1]) * self.width
         return (max(high, 0.0) - min(low, 0.0)) / whole if whole else 1.0
 
-    def add(self, values: np.ndarray) -> None:
-        """Counts float32 values of any shape."""
+    def add(self, values: np.ndarray, stride: int = 1) -> None:
+        """Counts float32 values of any shape, every `stride`-th of them; the ends of the range are those of all."""
         flat = np.ravel(values)
         if not flat.size:
             return
@@ -55,9 +56,10 @@ class Histogram:
         if not (math.isfinite(low) and math.isfinite(high)):
             finite = flat[np.isfinite(flat)]
             self.ignored += flat.size - finite.size
-            self.add(finite)
+            self.add(finite, stride)
             return
         self._cover(min(low, self.lowest), max(high, self.highest))
+        flat = flat[::stride]
         inverse, first = np.float32(math.ldexp(1.0, -self.exponent)), np.float32(self.first)
         scaled, index = np.empty(_CHUNK, np.float32), np.empty(_CHUNK, np.intp)
         for at in range(0, flat.size, _CHUNK):
@@ -65,7 +67,8 @@ class Histogram:
             real, whole = scaled[: part.size], index[: part.size]
             np.multiply(part, inverse, out=real)
             np.floor(real, out=real)
-            np.subtract(real, first, out=whole, casting="unsafe")
+            np.subtract(real, first, out=real)
+            np.copyto(whole, real, casting="unsafe")
             self.counts += np.bincount(whole, minlength=BINS)
 
     def _cover(self, low: float, high: float) -> None:

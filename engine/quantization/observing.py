@@ -14,6 +14,9 @@ from .running import Tapped
 from .samples import Feeds
 
 Progress = Callable[[int], None]
+# Values of one tensor in one inference: up to _WHOLE all are counted, of more about _COUNTED.
+_COUNTED, _WHOLE = 1 << 14, 11 << 14
+_PRIMES = (11, 13, 17, 23, 31, 41, 53, 71, 97, 131, 179, 241, 331, 449, 601, 809, 1093, 1471, 1987, 2683)
 
 
 class Observed:
@@ -50,15 +53,22 @@ def observe(
     tapped = Tapped(model, watched, optimized=False)
     for done, values in enumerate(tapped.each(feeds), start=1):
         for name, histogram in seen.items():
-            histogram.add(values[name])
+            histogram.add(values[name], stride(values[name].size))
         progress(done)
     return Observed(seen, merged)
+
+
+def stride(size: int) -> int:
+    """Of large tensors every so manieth value is counted: a prime number beyond 7, so that no rows or channels are left
+    out. Of one image that is tens of thousands of values a tensor, and of a few hundred images millions.
+    """
+    return next((prime for prime in _PRIMES if prime * _COUNTED >= size), _PRIMES[-1]) if size > _WHOLE else 1
 
 
 class Ends(Histogram):
     """The lowest and highest value alone; NaN and infinities are left out of them."""
 
-    def add(self, values: np.ndarray) -> None:
+    def add(self, values: np.ndarray, stride: int = 1) -> None:
         if not values.size:
             return
         low, high = float(values.min()), float(values.max())

@@ -27,7 +27,7 @@ class Scheme(NamedTuple):
     @property
     def name(self) -> str:
         """As the field writes it: U8S8, S8S8."""
-        return "".join(kind[0].upper() + "8" for kind in (self.activations, self.weights))
+        return "".join("U8" if kind == "uint8" else "S8" for kind in (self.activations, self.weights))
 
     def __str__(self) -> str:
         extras = [" symmetric"] * self.symmetric + [", weights in 7 bits"] * self.reduced

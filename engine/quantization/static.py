@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from onnx import ModelProto
 
@@ -25,7 +25,7 @@ AUTO = "auto"
 # Samples on which `auto` compares at most, and the fewest of a set with which it can; below that it takes min-max.
 _HELD_OUT, _FEWEST = 64, 10
 # Samples that are run again for every layer, at most; fewer where these bytes do not hold them, but never fewer than these.
-_FEW, _FEW_BYTES, _FEW_AT_LEAST = 64, 1 << 26, 8
+_FEW, _FEW_BYTES, _FEW_AT_LEAST = 32, 1 << 26, 8
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,15 @@ def quantize(
     return _Road(model, recipe, samples, excluded, bench).walk()
 
 
+class _Tried(NamedTuple):
+    """`note`: of the correction of biases, where they were corrected."""
+
+    name: str
+    closeness: Closeness
+    model: ModelProto | None
+    note: str = ""
+
+
 class _Road:
     def __init__(self, model: ModelProto, recipe: Recipe, samples: Samples, excluded: Collection[str], bench: Bench):
         self.model = model
@@ -71,12 +80,14 @@ class _Road:
             add_biases(self.model)
         observed = self._observe()
         self.notes += risks(self.model, observed, per_channel=recipe.per_channel)
-        made = self._insert(observed, recipe.calibrator) if recipe.calibrator != AUTO else self._best(observed, judge)
+        if recipe.calibrator == AUTO and judge is not None:
+            return self._best(observed, judge), self.notes
+        if recipe.calibrator == AUTO:
+            self.notes.append(f"calibrator: minmax, for {len(self.samples)} samples are too few to compare on")
+        made = self._insert(observed, "minmax" if recipe.calibrator == AUTO else recipe.calibrator)
         if recipe.bias_correction:
             self.bench.report(0.75, "correcting biases")
             self.notes.append(correct_biases(self.model, made, self._few()))
-            if judge is not None:
-                self.notes.append(f"with corrected biases the outputs are at {judge.closeness(made)}")
         return made, self.notes
 
     def _counted(self) -> list[str]:
@@ -120,26 +131,38 @@ class _Road:
             scratch=self.bench.tmp,
         )
 
-    def _best(self, observed: Observed, judge: Judge | None) -> ModelProto:
+    def _best(self, observed: Observed, judge: Judge) -> ModelProto:
         """The nearest to the float model on held-out samples; of equals the first."""
-        if judge is None:
-            self.notes.append(f"calibrator: minmax, for {len(self.samples)} samples are too few to compare on")
-            return self._insert(observed, "minmax")
-        found: dict[str, Closeness] = {}
-        best: tuple[str, ModelProto] | None = None
-        for name in CALIBRATORS:
-            self.bench.report(0.65, f"trying the calibrator {name}")
-            made = self._insert(observed, name)
-            found[name] = judge.closeness(made)
-            if best is None or found[name].decibels > found[best[0]].decibels:
-                best = name, made
-        assert best is not None
-        told = "; ".join(f"{name} {closeness}" for name, closeness in found.items())
+        tried: list[_Tried] = []
+        best: _Tried | None = None
+        for one in self._candidates(observed, judge):
+            tried.append(one._replace(model=None))
+            if best is None or one.closeness.decibels > best.closeness.decibels:
+                best = one
+        assert best is not None and best.model is not None
+        told = "; ".join(f"{one.name} {one.closeness}" for one in tried)
         self.notes.append(
-            f"calibrator: {best[0]}, whose outputs are the nearest to the float model's on {len(judge)} calibration samples"
+            f"calibrator: {best.name}, whose outputs are the nearest to the float model's on {len(judge)} calibration samples"
             f" that calibration did not use ({told})"
         )
-        return best[1]
+        if best.note:
+            self.notes.append(best.note)
+        elif self.recipe.bias_correction:
+            self.notes.append("bias correction: left out, since with it the outputs are further from the float model's")
+        return best.model
+
+    def _candidates(self, observed: Observed, judge: Judge) -> Iterator[_Tried]:
+        """Every calibrator; where biases are to be corrected, with and without: where much is clipped it can do harm."""
+        few = self._few() if self.recipe.bias_correction else []
+        for at, name in enumerate(CALIBRATORS):
+            self.bench.report(0.6 + 0.3 * at / len(CALIBRATORS), f"trying the calibrator {name}")
+            made = self._insert(observed, name)
+            yield _Tried(name, judge.closeness(made), made)
+            if few:
+                corrected = ModelProto()
+                corrected.CopyFrom(made)
+                note = correct_biases(self.model, corrected, few)
+                yield _Tried(f"{name} with corrected biases", judge.closeness(corrected), corrected, note)
 
 
 def split(size: int, count: int, *, hold_out: bool) -> tuple[list[int], list[int]]:
