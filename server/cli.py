@@ -68,6 +68,45 @@ def serve(
 
 
 @app.command()
+def optimize(
+    model: Annotated[Path | None, typer.Argument(help="The trained model.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The labelled evaluation set.")] = None,
+    calibration: Annotated[Path | None, typer.Option(help="Samples to calibrate INT8 on, none of them from the evaluation set.")] = None,
+    target: Annotated[str, typer.Option(help="The target device.")] = "cpu-generic",
+    metric: Annotated[str, typer.Option(help="top1, top5, f1_macro, auc, spearman, rmse, mae, map, map50, custom")] = "top1",
+    preprocessing: Annotated[str | None, typer.Option(help="As in training: JSON, or a file that holds it.")] = None,
+    decoding: Annotated[str | None, typer.Option(help="map, map50: how the outputs are boxes; JSON, or a file that holds it.")] = None,
+    tolerance: Annotated[float, typer.Option(help="The relative loss that needs no person.", min=0, max=1)] = 0.02,
+    latency_ms: Annotated[float | None, typer.Option("--latency-ms", help="Stop when a variant is as fast as this.")] = None,
+    smaller: Annotated[bool, typer.Option("--smaller", help="Keep the smallest that passes, not the fastest.")] = False,
+    budget: Annotated[float | None, typer.Option(help="Minutes after which nothing new is tried.", min=0)] = None,
+    adapter: Annotated[str | None, typer.Option(help="FILE:FUNCTION between the outputs and the metric; it may run.")] = None,
+    metric_code: Annotated[str | None, typer.Option("--metric-code", help="FILE:FUNCTION, a metric of your own; it may run.")] = None,
+    loader: Annotated[str | None, typer.Option(help="FILE:FUNCTION that makes the module of a state dict; it may run.")] = None,
+    allow_pickle: Annotated[bool, typer.Option(help="The model may be a pickle.")] = False,
+    allow_root: Annotated[list[Path] | None, typer.Option(help="Data may also be read below this folder; repeatable.")] = None,
+    output_dir: Annotated[Path | None, typer.Option(help="Where the package, the table and the picture go; in the workspace by default.")] = None,
+    workspace: Workspace = None,
+    resume: Annotated[str | None, typer.Option(help="Go on with this session; needs no MODEL and no --data.")] = None,
+) -> None:  # fmt: skip
+    """Optimize a model from end to end, asking on the terminal where a person must decide.
+
+    Ends with 0 where something better was packaged, 1 where nothing is better than the original, 2 where an input was refused
+    or the work could not be done, 130 where it was interrupted.
+    """
+    from ..autopilot.command import BadCommand, Wish, run
+
+    wish = Wish(
+        model, data, calibration, target, metric, preprocessing, decoding, tolerance, latency_ms, smaller, budget, adapter,
+        metric_code, loader, allow_pickle, tuple(allow_root or ()), output_dir, workspace, resume,
+    )  # fmt: skip
+    try:
+        raise typer.Exit(run(wish))
+    except BadCommand as error:
+        fail(str(error), 2)
+
+
+@app.command()
 def decide(session: SessionId, workspace: Workspace = None, signing_key: Key = None) -> None:
     """Decide, as a person, on a variant outside the tolerance (needs a terminal)."""
     from .terminal import decide_on_terminal

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -10,11 +9,11 @@ from typing import Any
 
 import anyio
 from mcp import Client
-from mcp.client.stdio import StdioServerParameters
-from mcp.types import ElicitResult
 from rich.console import Console
-from rich.markdown import Markdown
-from rich.panel import Panel
+
+from ...autopilot.calling import finish, server
+from ...autopilot.person import Person
+from ...autopilot.screen import show_refusal, show_text
 
 HERE = Path(__file__).parent
 MODEL = HERE / "digits_net.onnx"
@@ -48,42 +47,14 @@ class Stage:
         shown = {k: v for k, v in arguments.items() if k not in ("session_id", "evaluation")}
         self.console.rule(f"[bold]{title}")
         self.console.print(f"agent calls {tool} {shown or ''}", style="dim", highlight=False, markup=False)
-        answer = await self.client.call_tool(tool, arguments)
-        while (answer.structured_content or {}).get("status") == "running":
-            job = (answer.structured_content or {})["job_id"]
-            waiting = {"session_id": arguments["session_id"], "job_id": job}
-            answer = await self.client.call_tool("wait_for_job", waiting)
-        data: dict[str, Any] = answer.structured_content or {}
-        if data["status"] == "refused":
-            self.refusal(data["refusal"])
+        answer = await finish(self.client, tool, arguments)
+        if answer.status == "refused":
+            show_refusal(self.console, answer.data["refusal"])
         else:
-            text = "\n".join(getattr(part, "text", "") for part in answer.content)
-            self.markdown(text.partition("<model-opt-state>")[0])
-        if data["status"] != "ok" and not (may_refuse and data["status"] == "refused"):
-            raise Stopped(f"{tool} answered {data['status']}")
-        return data
-
-    def markdown(self, text: str) -> None:
-        if self.console.is_terminal:
-            self.console.print(Markdown(text))
-        else:
-            self.console.print(text.strip(), markup=False, highlight=False, soft_wrap=True)
-
-    def refusal(self, refusal: dict[str, Any]) -> None:
-        calls = "\n".join(f"next: {c['tool']} ({c['why']})" for c in refusal["next_calls"])
-        text = f"{refusal['guardrail']}\n\n{refusal['message']}\n{calls}"
-        self.console.print(Panel(text, title=f"refused: {refusal['code']}", style="yellow", highlight=False))
-
-    async def ask(self, context: Any, params: Any) -> ElicitResult:
-        """The server's question to a person: on a terminal the person answers; without one it is declined."""
-        self.console.print(Panel(params.message, title="the server asks a person", style="cyan", highlight=False))
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
-            self.console.print("No terminal here: declined.", style="cyan")
-            return ElicitResult(action="decline")
-        answer = ""
-        while answer not in ("keep", "revert"):
-            answer = (await anyio.to_thread.run_sync(input, "keep or revert? ")).strip().lower()
-        return ElicitResult(action="accept", content={"outcome": answer, "reason": "answered in the demo"})
+            show_text(self.console, answer.log)
+        if not answer.ok and not (may_refuse and answer.status == "refused"):
+            raise Stopped(f"{tool} answered {answer.status}")
+        return answer.data
 
 
 async def _measured(stage: Stage, session: str, title: str, step: dict[str, Any]) -> tuple[str, str]:
@@ -128,12 +99,7 @@ async def _pipeline(stage: Stage) -> Path | None:
 
 async def _play(workspace: Path) -> int:
     stage = Stage()
-    server = StdioServerParameters(
-        command=sys.executable,
-        args=["-P", "-m", "edgeopt", "serve", "--workspace", str(workspace), "--allow-root", str(HERE)],
-        env=dict(os.environ),
-    )
-    async with Client(server, elicitation_callback=stage.ask) as client:
+    async with Client(server(workspace, [HERE]), elicitation_callback=Person(stage.console)) as client:
         stage.client = client
         try:
             package = await _pipeline(stage)
