@@ -86,7 +86,7 @@ async def _call(
     on_progress: OnProgress | None = None,
     deadline: float = float("inf"),
 ) -> Answer:
-    async def told(progress: float, _total: float | None, message: str | None) -> None:
+    async def told(progress: float, total: float | None, message: str | None) -> None:
         if on_progress:
             on_progress(progress, message or "")
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import anyio
 from mcp import Client, MCPError
+from mcp.types import Implementation
 
+from .. import __version__
 from .calling import finish, server
 from .driver import Ended, drive, recorded
 from .history import History
@@ -21,6 +23,7 @@ from .screen import Screen, remark, show_refusal, show_text
 from .svg import as_svg
 
 PACKAGED, NOTHING_BETTER, NOT_DONE, INTERRUPTED = 0, 1, 2, 130
+ME = Implementation(name="edgeopt optimize", version=__version__)
 
 
 class BadCommand(Exception):
@@ -115,7 +118,7 @@ class _Flight:
         options += ["--output-root", self.goal.output_dir] if self.goal.output_dir else []
         options += ["--allow-pickle"] if wish.allow_pickle else []
         child = server(wish.workspace, roots([*paths, *wish.allow_root]), *options)
-        async with Client(child, elicitation_callback=self._person) as client:
+        async with Client(child, elicitation_callback=self._person, client_info=ME) as client:
             if self.session is None:
                 self.session = await self._open(client)
             if self.session is None:
@@ -247,7 +250,7 @@ def command(name: str, session: str | None, wish: Wish) -> str:
 
 
 def _existing(*given: Path | None) -> list[Path]:
-    found = [path.expanduser().resolve() for path in given if path is not None]
+    found = [path.resolve() for path in given if path is not None]
     for path in found:
         if not path.exists():
             raise BadCommand(f"there is no {path}.")

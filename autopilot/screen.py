@@ -32,7 +32,7 @@ class Screen:
     """Watches a run. `began` is when the person began to wait."""
 
     def __init__(self, goal: Goal, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.console = console or Console(highlight=False)
         self.goal = goal
         self.began = time.monotonic()
         self.call_began = self.began
@@ -70,7 +70,7 @@ class Screen:
 
     def say(self, text: str, style: str = "") -> None:
         """A line, above the live one."""
-        self.console.print(Text(text, style=style))
+        self.console.print(Text(text, style=style), soft_wrap=True)
 
     def _now(self) -> RenderableType:
         now = time.monotonic()

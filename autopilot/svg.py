@@ -163,7 +163,7 @@ def _labels(points: Sequence[Point], x: Scale, y: Scale) -> list[str]:
 
 def _legend(shown: Picture) -> list[str]:
     top, parts, across = HEIGHT - 62, list[str](), float(LEFT)
-    for kind in (k for k in WORDS if any(point.kind == k for point in shown.points)):
+    for kind in dict.fromkeys(point.kind for point in shown.points):
         parts += [mark(kind, across + 6, top), _text(across + 20, top + 4, WORDS[kind])]
         across += 40 + 7.2 * len(WORDS[kind])
     note = "Whiskers: 95 % intervals of the paired differences from the original. Dashed steps: the Pareto front."

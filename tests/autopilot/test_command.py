@@ -7,8 +7,8 @@ import pty
 import signal
 import subprocess
 import sys
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from edgeopt.autopilot.command import Wish, opening, roots

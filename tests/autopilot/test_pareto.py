@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
+from xml.etree import ElementTree
 
 import pytest
 from edgeopt.autopilot.history import History
@@ -126,5 +127,5 @@ def test_ticks_enclose_what_they_are_for(low: float, span: float):
     step = marks[1] - marks[0]
     assert marks[0] <= low and marks[-1] >= low + span
     assert 2 <= len(marks) <= 12
-    assert all(after > before for before, after in zip(marks, marks[1:], strict=False))
+    assert all(after > before for before, after in pairwise(marks))
     assert step > 0

@@ -58,7 +58,7 @@ def test_the_fastest_that_passes_is_kept():
     _, history = play(new(Drawn(1.3), Drawn(2.0), Drawn(1.7), Drawn(1.1)))
     outcomes = {v: trial.outcome for v, trial in history.trials.items()}
     assert outcomes["v1"] == outcomes["v2"] == "keep"  # each the best when it was judged
-    assert set(outcomes[v] for v in outcomes if v not in ("v1", "v2")) == {"revert"}
+    assert {outcomes[v] for v in outcomes if v not in ("v1", "v2")} == {"revert"}
     assert packaged(history) == ["v2"]
 
 
