@@ -20,9 +20,7 @@ def question(session: Session, variant_id: str, closed: int = 0) -> str:
     original = untrusted(Path(session.original.path).name)
     # Of one that an agent has given up, too: what a person accepts is the loss.
     verdict = v.status if v else record.status
-    lines = [
-        f"May {variant_id} of {original} ({made.technique}, {made.precision}) be kept although it is {verdict}?"
-    ]
+    lines = [f"May {variant_id} of {original} ({made.technique}, {made.precision}) be kept although it is {verdict}?"]
     if v:
         low, high = v.ci95_relative_drop
         lines += [

@@ -208,7 +208,10 @@ def _rounded(session: Session) -> bool:
 
 def _key(technique: str, parameters: Mapping[str, Any]) -> tuple[Any, ...]:
     """What makes two steps the same attempt."""
-    named = ("quantization", "precision", "per_channel", "float_layers")
+    named = (
+        *("quantization", "precision", "float_layers"),
+        *("per_channel", "calibrator", "equalize", "bias_correction"),
+    )
     return technique, *(parameters.get(name) for name in named)
 
 
