@@ -80,6 +80,7 @@ class QatInt8(Record):
 class Distill(Record):
     technique: Literal["distill"]
     student_path: str | None = None
+    ratio: Ratio = 0.5
     epochs: Count = 5
 
 
@@ -162,8 +163,17 @@ TAKES: dict[str, frozenset[str]] = {
     "tflite": frozenset({"pytorch", "tensorflow", "onnx", "tflite"}),
     "openvino": frozenset({"onnx", "tensorflow", "tflite"}),
     "tensorrt": frozenset({"onnx"}),
+    "prune_structured": frozenset({"pytorch"}),
+    "prune_unstructured": frozenset({"pytorch"}),
+    "qat_int8": frozenset({"pytorch"}),
+    "distill": frozenset({"pytorch"}),
 }
+# The techniques that change weights by training, or by pruning what was trained.
+TRAINED: frozenset[str] = frozenset({"prune_structured", "prune_unstructured", "qat_int8", "distill"})
+PRUNING: frozenset[str] = frozenset({"prune_structured", "prune_unstructured"})
 MAKES: dict[str, str] = {"tflite": "tflite", "openvino": "openvino", "tensorrt": "tensorrt"}
+# Those that make a model in the format of their parent, to be converted later.
+_KEEPING: frozenset[str] = frozenset({"prune_structured", "prune_unstructured", "distill"})
 _EXACT = frozenset({"simplify", "graph_optimize", "export_onnx"})
 _PRECISIONS: dict[str, Precision] = {
     "float16": "fp16",
@@ -186,6 +196,7 @@ BUILT: frozenset[str] = frozenset(
         "openvino",
         "tensorrt",
         "tflite",
+        "prune_structured",
     }
 )
 
@@ -217,6 +228,16 @@ def needs_calibration(technique: str, parameters: Mapping[str, Any]) -> bool:
     if technique == "int4_weights":
         return parameters.get("algorithm") == "gptq"
     return technique == "int8_static" or (technique in MAKES and _choice(technique, parameters) == "int8")
+
+
+def needs_training(technique: str, parameters: Mapping[str, Any]) -> bool:
+    """Whether a step trains, for which it takes a training set."""
+    return technique in TRAINED and parameters.get("finetune_epochs") != 0
+
+
+def made_format(technique: str, parent: str) -> str:
+    """The format of what a technique makes of a parent in this one."""
+    return parent if technique in _KEEPING else MAKES.get(technique, "onnx")
 
 
 def switched_on_too_early(step: Step) -> str | None:

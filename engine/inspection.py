@@ -12,6 +12,7 @@ from ..contract.measures import ModelInfo, TensorInfo
 from ..contract.text import untrusted
 from .bench import Bench
 from .data.dataset import Dataset, open_dataset, open_evaluation
+from .data.labels import check_labels
 from .detection.detector import require_objects
 from .detection.geometry import placement
 from .jobs import Inspect, Inspected
@@ -45,9 +46,13 @@ def run(task: Inspect, bench: Bench) -> Inspected:
         calibration = open_dataset(
             task.calibration_path, evaluation.preprocessing, inputs, labelled=False, roots=task.roots
         )
+    training = None
+    if task.training_path is not None:
+        training = open_dataset(task.training_path, evaluation.preprocessing, inputs, labelled=True, roots=task.roots)
+        check_labels(training, evaluation)
 
     bench.report(0.6, "loading the model once and running one batch of each data set")
-    feeds = [_first_batch(dataset, inputs) for dataset in (evaluation, calibration) if dataset is not None]
+    feeds = [_first_batch(dataset, inputs) for dataset in (evaluation, calibration, training) if dataset is not None]
     trial = try_model(model.path, feeds, bench.tmp, task.load_seconds)
     if trial is not None:
         _check_metric(task, evaluation, trial, batch_size(inputs))
@@ -56,6 +61,7 @@ def run(task: Inspect, bench: Bench) -> Inspected:
         preprocessing=evaluation.preprocessing,
         evaluation=evaluation.info,
         calibration=calibration.info if calibration else None,
+        training=training.info if training else None,
         model_files=_files(model, bench),
         weights=model.weights,
         warnings=[*warnings, *bench.notes, *_left_to_profile(trial, task.load_seconds)],

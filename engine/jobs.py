@@ -33,6 +33,7 @@ class Inspect(Record):
     model_path: str
     evaluation: Evaluation
     calibration_path: str | None
+    training_path: str | None = None
     roots: list[str]
     load_seconds: float = 30
     user_code: UserCode | None = None
@@ -48,6 +49,7 @@ class Inspected(Record):
     preprocessing: Preprocessing
     evaluation: DataInfo
     calibration: DataInfo | None
+    training: DataInfo | None = None
     model_files: list[str]
     weights: str
     warnings: list[str] = []
@@ -83,7 +85,9 @@ class Profiled(Record):
 class Optimize(Record):
     """`file_name` is the name of the new file, decided by the server. `calibration_digest`: of the contents of the set, as
     `DataInfo` has it. Here and below, `interface`: the original's, which variants of every format are fed by; None where the
-    model is its own. `device`: the target, whose processor decides the types of quantized numbers; None: this machine."""
+    model is its own. `device`: the target, whose processor decides the types of quantized numbers; None: this machine. Of
+    steps that train alone: `training_path` and its digest, likewise; `baseline_path`, the original that the tolerance refers
+    to; `student_path`, the model that is taught."""
 
     kind: Literal["optimize"] = "optimize"
     parent_path: str
@@ -94,6 +98,13 @@ class Optimize(Record):
     evaluation: Evaluation
     calibration_path: str | None
     calibration_digest: str | None = None
+    training_path: str | None = None
+    training_digest: str | None = None
+    baseline_path: str | None = None
+    tolerance: float = 0.02
+    tolerance_kind: Literal["relative", "absolute"] = "relative"
+    student_path: str | None = None
+    student_sha256: str | None = None
 
 
 class Optimized(Record):

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
 from ..contract.measures import Interface
-from ..contract.steps import MAKES, TAKES, Step, claims_exact, needs_calibration, precision_asked, takes
+from ..contract.steps import (
+    TAKES,
+    TRAINED,
+    Distill,
+    Step,
+    claims_exact,
+    made_format,
+    needs_calibration,
+    needs_training,
+    precision_asked,
+    takes,
+)
 from ..contract.text import untrusted
 from .bench import Bench
 from .calibration.audit import require_fit
@@ -26,7 +39,7 @@ from .problems import JobProblem
 from .runtimes.runner import open_runner
 from .samples import batches, evenly
 from .techniques import technique
-from .techniques.base import Made
+from .techniques.base import Made, Technique, TrainedTechnique
 
 # Enough to see outputs that no longer depend on the input; how accurate they are is measured later.
 _ACCEPTANCE_SAMPLES = 32
@@ -45,7 +58,7 @@ def run(task: Optimize, bench: Bench) -> Optimized:
     bench.device = task.device
     parent = open_file(Path(task.parent_path))
     _check_takes(task.step, parent.format)
-    makes = MAKES.get(task.step.technique, "onnx")
+    makes = made_format(task.step.technique, parent.format)
     out = bench.files / f"{task.file_stem}{SUFFIXES[makes]}"
     interface = task.interface or Interface(inputs=parent.inputs, outputs=parent.outputs)
     evaluation = open_evaluation(task.evaluation, interface.inputs, bench.roots)
@@ -53,7 +66,10 @@ def run(task: Optimize, bench: Bench) -> Optimized:
     calibration, audited = _calibration(task, parent, interface, evaluation, bench)
 
     bench.report(0.05, f"running {task.step.technique}")
-    made = _make(task.step, parent.path, out, calibration, interface, bench)
+    if task.step.technique in TRAINED:
+        made = _train(task, parent.path, out, evaluation, interface, bench)
+    else:
+        made = _make(task.step, parent.path, out, calibration, interface, bench)
 
     bench.report(0.9, "running the new model on real samples")
     gap = accept(parent.path, out, evaluation, interface)
@@ -78,7 +94,7 @@ def run(task: Optimize, bench: Bench) -> Optimized:
         precision=made.precision,
         format=new.format,
         changed=changed,
-        parameters=task.step.model_dump(exclude={"technique"}),
+        parameters=_parameters(task),
         notes=notes,
         weights=new.weights,
     )
@@ -179,9 +195,35 @@ def _not_as_asked(step: Step, out: Path, samples: Dataset, bench: Bench) -> list
 
 
 def _make(step: Step, parent: Path, out: Path, calibration: Dataset | None, interface: Interface, bench: Bench) -> Made:
-    """Runs the technique. What its framework throws at a graph that it does not cope with is TECHNIQUE_FAILED."""
+    run = cast(Technique, technique(step.technique)).run
+    return _coped_with(step, lambda: run(parent, step, out, calibration, interface, bench))
+
+
+def _train(task: Optimize, parent: Path, out: Path, evaluation: Dataset, interface: Interface, bench: Bench) -> Made:
+    """Runs a technique that trains, with the training set where it takes one."""
+    # Here alone: it takes PyTorch, which few jobs need.
+    from .training.course import open_course
+
+    step, course, notes = task.step, None, []
+    if needs_training(step.technique, step.model_dump()):
+        course, notes = open_course(task, interface, evaluation, bench)
+    if isinstance(step, Distill):
+        step = step.model_copy(update={"student_path": task.student_path})
+    train = cast(TrainedTechnique, technique(step.technique)).train
+    made = _coped_with(step, lambda: train(parent, step, out, course, interface, bench))
+    return Made(made.precision, [*made.notes, *notes])
+
+
+def _parameters(task: Optimize) -> dict[str, Any]:
+    """Those of the step, and which student it was."""
+    student = {"student_sha256": task.student_sha256} if task.student_sha256 else {}
+    return task.step.model_dump(exclude={"technique"}) | student
+
+
+def _coped_with(step: Step, make: Callable[[], Made]) -> Made:
+    """What a framework throws at a graph that it does not cope with is TECHNIQUE_FAILED."""
     try:
-        return technique(step.technique).run(parent, step, out, calibration, interface, bench)
+        return make()
     except (JobProblem, MemoryError):
         raise
     except Exception as error:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from ..contract.steps import MAKES, ExportOnnx, Int4Weights, OpenVINO, Step, TFLite
+from ..contract.steps import (
+    Distill,
+    ExportOnnx,
+    Int4Weights,
+    OpenVINO,
+    PruneStructured,
+    QatInt8,
+    Step,
+    TFLite,
+    made_format,
+)
 from .explaining.kernels import has_bfloat16
 from .runtimes.catalog import missing, version
 from .toolchains import catalog as toolchains
@@ -24,7 +34,9 @@ TF2ONNX = Converter("tf2onnx", "tensorflow", "exports TensorFlow models to ONNX"
 NNCF = Converter("nncf", "openvino", "quantizes to INT8 for OpenVINO")
 TORCH = Converter("torch", "torch", "the algorithm hqq computes with")
 QUANTIZER = Converter("ai-edge-quantizer", "tflite", "quantizes TFLite models")
-CONVERTERS = (ONNXSCRIPT, TF2ONNX, NNCF, QUANTIZER)
+TORCH_PRUNING = Converter("torch-pruning", "torch", "finds what must be pruned together")
+TORCHAO = Converter("torchao", "torch", "trains PyTorch models for INT8")
+CONVERTERS = (ONNXSCRIPT, TF2ONNX, NNCF, QUANTIZER, TORCH_PRUNING, TORCHAO)
 
 # What makes TFLite of a parent in these formats.
 _TOOLCHAINS = {"pytorch": "litert-torch", "onnx": "onnx2tf"}
@@ -38,7 +50,7 @@ def lacking(step: Step, parent: str, folder: Path | None = None) -> str | None:
             "this CPU has no bfloat16 (avx512_bf16, amx_bf16), and OpenVINO would compute in float32 all the same: take"
             " float_layers='float32'"
         )
-    makes = MAKES.get(step.technique, "onnx")
+    makes = made_format(step.technique, parent)
     for format in {makes: None, parent: None}:
         if reason := missing(format):
             return reason
@@ -52,6 +64,10 @@ def _converters(step: Step, parent: str) -> list[Converter]:
     match step:
         case ExportOnnx():
             return [TF2ONNX if parent == "tensorflow" else ONNXSCRIPT]
+        case QatInt8():
+            return [TORCHAO, ONNXSCRIPT]
+        case PruneStructured() | Distill(student_path=None):
+            return [TORCH_PRUNING]
         case OpenVINO(precision="int8"):
             return [NNCF]
         case Int4Weights(algorithm="hqq"):

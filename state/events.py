@@ -71,6 +71,9 @@ class SessionOpened(Record):
     calibration_path: str | None
     calibration_digest: Sha256 | None
     calibration: DataInfo | None
+    training_path: str | None = None
+    training_digest: Sha256 | None = None
+    training: DataInfo | None = None
     accuracy_tolerance: float
     tolerance_kind: Literal["relative", "absolute"]
     max_tolerance: float

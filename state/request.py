@@ -51,6 +51,7 @@ class Facts:
     variant_file: FileState = "intact"
     evaluation: FileState = "intact"
     calibration: FileState = "intact"
+    training: FileState = "intact"
     user_code: FileState | Literal["not_allowed"] = "intact"
     output: Literal["outside", "occupied", "original"] | None = None
     asking: Literal["nobody", "chat", "terminal"] = "nobody"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..contract.measures import Artifact, Validation
+from ..contract.steps import TRAINED
 
 # For techniques that make a format of their own: by what was chosen, what is gentler; each leads to the next.
 LADDERS: dict[str, dict[str, str]] = {
@@ -31,7 +32,26 @@ def alternatives(made: Artifact, judged: Validation) -> list[str]:
         found.append(
             f"Label about {judged.more_samples_needed} more samples and open a new session: that would settle it."
         )
+    if made.technique in TRAINED:
+        return [*found, *_of_trained(made)]
     return [*found, *(_of_onnx(made) if made.format == "onnx" else _of_others(made))]
+
+
+def _of_trained(made: Artifact) -> list[str]:
+    more = "More training samples, from the same source as the evaluation set."
+    if made.technique == "qat_int8":
+        return [
+            f"qat_int8 with epochs=5, the most. {more}",
+            "export_onnx, then float16: half the size, seldom any loss.",
+        ]
+    if made.technique == "prune_unstructured":
+        return ["prune_unstructured with a lower sparsity, or finetune_epochs.", more]
+    gentler = "a lower ratio" if made.technique == "prune_structured" else "a student that is nearer to its teacher"
+    return [
+        f"{made.technique} with {gentler}, or more epochs. {more}",
+        "prune_unstructured: smaller when compressed, not faster.",
+        "export_onnx, then int8_static: quantization costs less accuracy than pruning as a rule.",
+    ]
 
 
 def _of_others(made: Artifact) -> list[str]:
@@ -52,6 +72,7 @@ def _of_onnx(made: Artifact) -> list[str]:
             found.append("int8_static with per_channel=true: one scale a channel loses less.")
         found.append("int8_static with more calibration_samples, from the same source as the evaluation set.")
         found.append("int8_static with keep_float=[node names]: the first and last layers are the usual suspects.")
+        found.append("qat_int8, where the original is PyTorch's and the session has a training_path.")
     if made.technique == "int8_dynamic":
         found.append("int8_static with per_channel=true, calibrated on real samples.")
     if made.precision == "int8":

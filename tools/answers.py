@@ -218,6 +218,8 @@ GUARDRAILS = {
     "SAME_DATASET": "The same samples, metric and preprocessing as the baseline",
     "CALIBRATION_REQUIRED": "INT8 is calibrated on real data",
     "CALIBRATION_UNFIT": "INT8 is calibrated on real data",
+    "TRAINING_REQUIRED": "Training takes labelled data of its own",
+    "TRAINING_UNFIT": "Training takes labelled data of its own",
     "DISK_SPACE": "Work starts only where it fits",
     "SESSION_BUSY": "One job at a time in a session",
     "UNAVAILABLE": "What is not here is said, not pretended",

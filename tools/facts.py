@@ -38,7 +38,8 @@ def look_up(shop: Workshop, session: Session, request: Request, owner: str, **kn
         facts = replace(facts, **_ledger(shop, session, request))
     if request.step is not None or request.tool == "analyze_sensitivity":
         calibration = shop.fingerprints.state(opened.calibration_path, opened.calibration_digest)
-        facts = replace(facts, calibration=calibration)
+        training = shop.fingerprints.state(opened.training_path, opened.training_digest)
+        facts = replace(facts, calibration=calibration, training=training)
     if request.tool in WORK:
         facts = replace(facts, **_format(shop, session, request))
     return replace(facts, **known)

@@ -28,6 +28,7 @@ class Inputs:
     model: Path
     dataset: Path
     calibration: Path | None
+    training: Path | None = None
     user_code: UserCode | None = None
     adapter: UserCode | None = None
     loader: UserCode | None = None
@@ -38,6 +39,7 @@ def check_inputs(
     model_path: str,
     evaluation: Evaluation,
     calibration_path: str | None,
+    training_path: str | None = None,
     loader: str | None = None,
 ) -> Inputs:
     """The cheap checks, before anybody is asked and before anything is read.
@@ -48,6 +50,7 @@ def check_inputs(
     model = readable(settings, model_path, "model")
     dataset = readable(settings, evaluation.dataset_path, "evaluation set")
     calibration = readable(settings, calibration_path, "calibration set") if calibration_path else None
+    training = readable(settings, training_path, "training set") if training_path else None
     adapter = allowed_code(settings, "adapter", evaluation.adapter) if evaluation.adapter else None
     code = allowed_code(settings, "metric_code", evaluation.metric_code) if evaluation.metric_code else None
     makes_it = allowed_code(settings, "loader", loader) if loader else None
@@ -59,7 +62,7 @@ def check_inputs(
         raise refuse(
             "INVALID_ARGUMENT", "metric='custom' and metric_code='file.py:function' go together; give both or neither."
         )
-    return Inputs(model, dataset, calibration, code, adapter, makes_it)
+    return Inputs(model, dataset, calibration, training, code, adapter, makes_it)
 
 
 def _check_folder(settings: Settings, folder: Path) -> None:

@@ -42,6 +42,7 @@ async def look(
     model_path: str,
     evaluation: Evaluation,
     calibration_path: str | None,
+    training_path: str | None,
     accuracy_tolerance: float,
     tolerance_kind: str,
     evidence: str,
@@ -53,7 +54,7 @@ async def look(
     shop = shop_of(ctx)
     looser = how_loose(shop.settings, accuracy_tolerance, tolerance_kind, evidence)
     loosened_by = consent_of(ctx, consent) if looser else None
-    inputs = check_inputs(shop.settings, model_path, evaluation, calibration_path, loader)
+    inputs = check_inputs(shop.settings, model_path, evaluation, calibration_path, training_path, loader)
     before = await in_thread(shop, _digest, shop, inputs.model)
     seen = await _inspect(shop, inputs, evaluation)
     files = await in_thread(shop, _identities, shop, inputs.model, seen.model_files)
@@ -75,6 +76,7 @@ async def _inspect(shop: Workshop, inputs: Inputs, evaluation: Evaluation) -> In
         model_path=str(inputs.model),
         evaluation=evaluation.model_copy(update={"dataset_path": str(inputs.dataset)}),
         calibration_path=str(inputs.calibration) if inputs.calibration else None,
+        training_path=str(inputs.training) if inputs.training else None,
         roots=[str(root.resolve()) for root in shop.settings.readable],
         load_seconds=LOAD_SECONDS,
         user_code=inputs.user_code,

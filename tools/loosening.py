@@ -38,6 +38,7 @@ async def ask_about_loosening(
     model_path: str,
     evaluation: Evaluation,
     calibration_path: str | None,
+    training_path: str | None,
     accuracy_tolerance: float,
     tolerance_kind: str,
     evidence: str,
@@ -46,7 +47,7 @@ async def ask_about_loosening(
 ) -> Loosening | Elicit[Loosening]:
     """The question to a person before a session with a looser bar exists; nobody is asked for the policy's own."""
     settings = shop_of(ctx).settings
-    inputs = check_inputs(settings, model_path, evaluation, calibration_path, loader)
+    inputs = check_inputs(settings, model_path, evaluation, calibration_path, training_path, loader)
     loose = how_loose(settings, accuracy_tolerance, tolerance_kind, evidence)
     if not loose:
         return Loosening(outcome="accept")

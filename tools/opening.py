@@ -25,6 +25,7 @@ from .lineage import yardstick
 from .log import preflight_log
 from .preflight import preflight
 from .road import Ctx, in_thread, owner_of, shop_of
+from .workshop import Workshop
 
 Tolerance = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
@@ -48,6 +49,7 @@ async def open_session(
     looked: Annotated[Looked, Resolve(look)],
     leave: Annotated[ElicitationResult[Leave], Resolve(ask_about_descent)],
     calibration_path: str | None = None,
+    training_path: str | None = None,
     accuracy_tolerance: Tolerance = 0.02,
     tolerance_kind: Literal["relative", "absolute"] = "relative",
     evidence: Literal["proven", "point"] = "proven",
@@ -56,7 +58,8 @@ async def open_session(
     loader: str | None = None,
 ) -> Annotated[CallToolResult, OpenReply]:
     """Open an optimization session on a trained model; start here. Checks the files and loads the model once. Next:
-    profile_model. Keep session_id: every other tool needs it. calibration_path is needed for INT8."""
+    profile_model. Keep session_id: every other tool needs it. calibration_path is needed for INT8, training_path (labelled)
+    for pruning, qat_int8 and distill."""
     shop, inputs, seen, files = shop_of(ctx), looked.inputs, looked.seen, looked.files
     name = model_name or _safe_name(inputs.model)
     calibration, code, adapter = seen.calibration, inputs.user_code, inputs.adapter
@@ -80,10 +83,11 @@ async def open_session(
         evaluation_digest=await in_thread(shop, shop.fingerprints.path, inputs.dataset),
         data=seen.evaluation,
         calibration_path=str(inputs.calibration) if inputs.calibration else None,
-        calibration_digest=await in_thread(shop, shop.fingerprints.path, inputs.calibration)
-        if inputs.calibration
-        else None,
+        calibration_digest=await _digest(shop, inputs.calibration),
         calibration=calibration,
+        training_path=str(inputs.training) if inputs.training else None,
+        training_digest=await _digest(shop, inputs.training),
+        training=seen.training,
         accuracy_tolerance=accuracy_tolerance,
         tolerance_kind=tolerance_kind,
         max_tolerance=shop.settings.policy.max_tolerance,
@@ -111,6 +115,10 @@ async def open_session(
     )
     warned = "".join(f"\nWarning: {w}" for w in warnings)
     return result(reply, f"**session_id**: {opened.session_id}\n\n{preflight_log(opened)}{warned}")
+
+
+async def _digest(shop: Workshop, data: Path | None) -> str | None:
+    return await in_thread(shop, shop.fingerprints.path, data) if data else None
 
 
 def _safe_name(model: Path) -> str:

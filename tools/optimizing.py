@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal
 
 from mcp.types import CallToolResult
 
-from ..contract.steps import Step, needs_calibration, precision_asked
+from ..contract.steps import Distill, Step, needs_calibration, needs_training, precision_asked
 from ..engine.jobs import Analyze, Optimize, Task
 from ..state.request import Request
 from ..state.session import Session
 from .answers import SensitivityReply, VariantReply
-from .road import Ctx, Plan, enter, identity, resolve, work
+from .paths import readable
+from .road import Ctx, Plan, enter, identity, resolve, shop_of, work
 from .types import SessionId, VariantId, WaitS
 
 LONGEST_TECHNIQUES = 100
@@ -28,13 +29,16 @@ async def optimize_model(
 ) -> Annotated[CallToolResult, VariantReply]:
     """Apply ONE technique to the baseline or to a kept variant; makes a new file, never touches the original. Then
     benchmark_variant and validate_variant it before the next step."""
-    session = await enter(ctx, session_id)
+    shop, session = shop_of(ctx), await enter(ctx, session_id)
     base = resolve(session, parent)
+    named = step.student_path if isinstance(step, Distill) else None
+    student = readable(shop.settings, named, "student") if named else None
     arguments = {"step": step.model_dump(mode="json"), "parent": base}
 
     def task(session: Session, _job_id: str) -> Task:
         opened = session.opened
         calibrated = needs_calibration(step.technique, step.model_dump())
+        trained = needs_training(step.technique, step.model_dump())
         return Optimize(
             parent_path=session.path_of(base),
             step=step,
@@ -44,6 +48,13 @@ async def optimize_model(
             evaluation=opened.evaluation,
             calibration_path=opened.calibration_path if calibrated else None,
             calibration_digest=opened.calibration.digest if calibrated and opened.calibration else None,
+            training_path=opened.training_path if trained else None,
+            training_digest=opened.training.digest if trained and opened.training else None,
+            baseline_path=session.original.path if trained else None,
+            tolerance=opened.accuracy_tolerance,
+            tolerance_kind=opened.tolerance_kind,
+            student_path=str(student) if student else None,
+            student_sha256=shop.fingerprints.path(student) if student else None,
         )
 
     request = Request(

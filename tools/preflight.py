@@ -56,7 +56,7 @@ def preflight(shop: Workshop, opened: SessionOpened, seen: Inspected) -> list[Pr
         f"loads in {load:.2f} s" if load is not None else f"takes over {LOAD_SECONDS} s to load: profile_model will"
     )
     target = opened.latency_target_ms
-    calibration = opened.calibration
+    calibration, training = opened.calibration, opened.training
     abi = capabilities()["landlock"]
     origin = opened.derived_from
     by_user = "; ".join(str(code) for code in opened.metric_codes)
@@ -75,6 +75,7 @@ def preflight(shop: Workshop, opened: SessionOpened, seen: Inspected) -> list[Pr
         item("Accuracy tolerance defined", True, f"{tolerance_text(opened.accuracy_tolerance, opened.tolerance_kind)}, {opened.evidence}"),
         item("Latency target defined", target is not None, f"{target} ms" if target else "none given", False),
         item("Calibration dataset available", calibration is not None, f"{calibration.samples} samples" if calibration else "none: INT8 with calibration will be refused", False),
+        item("Training dataset available", training is not None, f"{training.samples} samples" if training else "none: pruning, QAT and distillation will be refused", False),
         item("Disk space sufficient", free > 64 + 4 * size / 2**20, f"{free:.0f} MB free in the workspace"),
         item("Workers are sandboxed", bool(abi), f"Landlock ABI {abi}" if abi else "no Landlock in this kernel: only fingerprints protect the original", False),
     ]  # fmt: skip

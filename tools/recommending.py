@@ -26,7 +26,15 @@ from .types import SessionId
 
 # How a step fails for a reason of its own: it would fail again.
 OF_THE_STEP = frozenset(
-    {"TECHNIQUE_FAILED", "NOT_LOADABLE", "NOT_RUNNABLE", "BAD_OUTPUTS", "UNAVAILABLE", "CALIBRATION_UNFIT"}
+    {
+        "TECHNIQUE_FAILED",
+        "NOT_LOADABLE",
+        "NOT_RUNNABLE",
+        "BAD_OUTPUTS",
+        "UNAVAILABLE",
+        "CALIBRATION_UNFIT",
+        "TRAINING_UNFIT",
+    }
 )
 
 # Operators of a quantized model, in any format.
@@ -189,6 +197,8 @@ def _refusal(session: Session, lookup: Lookup, step: Step) -> Refusal | None:
 def _parent(session: Session, step: Step) -> str | None:
     """The best model, or where the step does not take it or it was rounded already, the nearest before it that is whole."""
     best = session.best
+    if step.technique == "prune_structured":  # each rung is of the original: ratios do not add up
+        return BASELINE if takes(step.technique, session.format_of(BASELINE)) else None
     if step.technique in ("simplify", "graph_optimize"):
         return best if takes(step.technique, session.format_of(best)) else None
     for made in reversed(session.chain(best)):
@@ -209,7 +219,7 @@ def _rounded(session: Session) -> bool:
 def _key(technique: str, parameters: Mapping[str, Any]) -> tuple[Any, ...]:
     """What makes two steps the same attempt."""
     named = (
-        *("quantization", "precision", "float_layers"),
+        *("quantization", "precision", "float_layers", "ratio"),
         *("per_channel", "calibrator", "equalize", "bias_correction"),
     )
     return technique, *(parameters.get(name) for name in named)

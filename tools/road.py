@@ -18,7 +18,7 @@ from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 
 from ..contract.refusals import NextCall, Refusal
-from ..engine.jobs import JobSpec, Pinned, PinnedFile, Source, Task
+from ..engine.jobs import JobSpec, Optimize, Pinned, PinnedFile, Source, Task
 from ..state.block import state_block
 from ..state.events import (
     BaselineMeasured,
@@ -69,6 +69,8 @@ REFUSALS_FROM_WORK = frozenset(
         "SAME_DATASET",
         "CALIBRATION_REQUIRED",
         "CALIBRATION_UNFIT",
+        "TRAINING_REQUIRED",
+        "TRAINING_UNFIT",
         "UNAVAILABLE",
         "DISK_SPACE",
     }
@@ -200,6 +202,8 @@ def _pinned(session: Session, task: Task) -> list[Pinned]:
     known += [pin("VARIANT_CHANGED", record.artifact.files) for record in session.variants.values()]
     if outcomes := session.first_outcomes:
         known.append(pin("BAD_FILE", [(outcomes.path, outcomes.sha256)]))
+    if isinstance(task, Optimize) and task.student_path and task.student_sha256:
+        known.append(pin("BAD_FILE", [(task.student_path, task.student_sha256)]))
     named = {value for _, value in task if isinstance(value, str)}
     return [pinned for pinned in known if pinned.files[0].path in named]
 

@@ -19,6 +19,8 @@ from ..contract.steps import (
     Int8Dynamic,
     Int8Static,
     OpenVINO,
+    PruneStructured,
+    QatInt8,
     Simplify,
     Step,
     TensorRT,
@@ -32,6 +34,8 @@ CONVOLUTIONS = re.compile(r"conv(?!ert)", re.IGNORECASE)
 PRODUCTS = re.compile(r"matmul|gemm|fully_?connected|\blinear|addmm|\bb?mm\b|\bdense|einsum|attention", re.IGNORECASE)
 
 
+# The seeds' rungs of structured pruning: the next one only where the one before passed.
+PRUNING_LADDER = (0.2, 0.3, 0.4)
 TO_ONNX = ExportOnnx(technique="export_onnx")
 # What comes first where the device's first format is to be made.
 FIRST_CHOICE: dict[str, Step] = {
@@ -72,6 +76,11 @@ class Case:
         return self.session.opened.calibration_path is not None
 
     @property
+    def trainable(self) -> bool:
+        """A model of PyTorch's, and a set to train it on."""
+        return self.session.opened.training_path is not None and self.session.opened.source_format == "pytorch"
+
+    @property
     def convolutional(self) -> bool:
         return any(CONVOLUTIONS.search(name) for name in self.session.opened.model.operators)
 
@@ -83,9 +92,29 @@ class Case:
 
 
 def suggestions(case: Case) -> list[Suggestion]:
-    """The tree of the session's device."""
+    """The tree of the session's device, then what takes training."""
     first = DEVICES[case.session.opened.target_device].deploys[0].format
-    return list(_TREES[first](case))
+    return [*_TREES[first](case), *_trained(case)]
+
+
+def _trained(case: Case) -> Iterator[Suggestion]:
+    """Training for INT8 where INT8 lost too much, and pruning rung by rung: where there is a training set."""
+    if not case.trainable:
+        return
+    if any(r.artifact.precision == "int8" and r.validation and not r.passed for r in case.session.variants.values()):
+        yield Suggestion(QatInt8(technique="qat_int8"), "INT8 lost too much: train the model for it, gently.", "INT8 that loses too much: QAT")  # fmt: skip
+    rung = _rung(case.session)
+    if rung is not None and not case.precisions & {"int8", "fp16"}:
+        yield Suggestion(PruneStructured(technique="prune_structured", ratio=rung), f"Smaller dense layers: prune {rung:.0%}, fine-tune, and go on only while the accuracy holds.", "structured pruning: 20 %, 30 %, 40 %")  # fmt: skip
+
+
+def _rung(session: Session) -> float | None:
+    """The next rung of the ladder; None after one that did not pass."""
+    pruned = [r for r in session.variants.values() if r.artifact.technique == "prune_structured"]
+    if any(r.validation is not None and not r.passed for r in pruned):
+        return None
+    climbed = max((float(r.artifact.parameters.get("ratio", 0)) for r in pruned), default=0.0)
+    return next((rung for rung in PRUNING_LADDER if rung > climbed + 1e-9), None)
 
 
 def _jetson(case: Case) -> Iterator[Suggestion]:

@@ -55,6 +55,18 @@ def leakage(
     `points`: of the calibration and the evaluation set; `sizes`: how many samples these have, of which fewer may have
     been sketched.
     """
+    same, near, close = overlaps(samples, evaluation, points, rule)
+    found = [_shared(same, near, sizes)] if near.ours.any() else []
+    altered = len(close.own) >= _HUNDRED and close.ours.mean() >= _CLOSE and close.beyond_chance
+    if altered and not any(finding.unfit for finding in found):
+        found.append(_altered(close))
+    return found
+
+
+def overlaps(
+    samples: Sketches, evaluation: Sketches, points: tuple[Points, Points], rule: Yardstick
+) -> tuple[Overlap, Overlap, Overlap]:
+    """The samples that are identical; that are those, or nearly; that are those, or close as altered ones are."""
     same = Overlap(
         np.isin(samples.digests, evaluation.digests),
         _recur(samples.digests),
@@ -67,11 +79,13 @@ def leakage(
         Overlap(*(exact | (away < radius) for exact, away in zip(astuple(same), nearby, strict=True)))
         for radius in (rule.near, rule.close)
     )
-    found = [_shared(same, near, sizes)] if near.ours.any() else []
-    altered = len(close.own) >= _HUNDRED and close.ours.mean() >= _CLOSE and close.beyond_chance
-    if altered and not any(finding.unfit for finding in found):
-        found.append(_altered(close))
-    return found
+    return same, near, close
+
+
+def too_many(near: Overlap, close: Overlap) -> bool:
+    """Whether so much of a set that was looked at whole is shared, or so close, that the rest is not to be trusted either."""
+    shared = near.beyond_chance and (near.ours.mean() >= _OF_CALIBRATION or near.theirs.mean() >= _OF_EVALUATION)
+    return shared or (len(close.own) >= _HUNDRED and close.ours.mean() >= _ALL_CLOSE and close.beyond_chance)
 
 
 def _shared(same: Overlap, near: Overlap, sizes: tuple[int, int]) -> Finding:

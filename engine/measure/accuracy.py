@@ -78,6 +78,18 @@ def evaluate(
     )
 
 
+def judged(metric: str, dataset: Dataset, indices: np.ndarray, outputs: Arrays) -> Outcomes:
+    """What a model made of the chosen samples of a labelled set, by outputs that it gave elsewhere (in training, say).
+
+    Raises JobProblem as `evaluate` does.
+    """
+    if dataset.labels is None:
+        raise JobProblem("BAD_FILE", without_labels(dataset, metric), ["labels"])
+    judge = _gatherer(metric, dataset.labels[indices], dataset.ordered_classes, None)
+    judge.add(0, len(indices), outputs)
+    return judge.outcomes(np.arange(len(indices)))
+
+
 def check_grouped(dataset: Dataset, adapter: UserCode | None) -> None:
     """JobProblem INVALID_ARGUMENT where samples are several rows, and nobody says what to make of their outputs."""
     if dataset.group > 1 and adapter is None:

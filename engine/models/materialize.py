@@ -23,7 +23,7 @@ from ..runtimes.catalog import missing
 from .formats import EXPORTED_PROGRAM, SAFETENSORS, Sniffed, is_only_a_source, sniff
 
 # The fields of tasks that name a model.
-_MODELS = ("model_path", "parent_path", "baseline_path", "variant_path")
+_MODELS = ("model_path", "parent_path", "baseline_path", "variant_path", "student_path")
 _MAKING = f"{__package__}.materializing"
 
 

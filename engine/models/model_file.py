@@ -25,7 +25,7 @@ _MODULES = {
 }
 
 # Of a file by its format: the suffix that its runtime and its users expect.
-SUFFIXES = {"onnx": ".onnx", "tflite": ".tflite", "openvino": ".xml", "tensorrt": ".engine"}
+SUFFIXES = {"onnx": ".onnx", "pytorch": ".pt2", "tflite": ".tflite", "openvino": ".xml", "tensorrt": ".engine"}
 
 
 class ModelFile(Protocol):

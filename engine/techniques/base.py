@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from onnx import ModelProto
 
@@ -14,6 +14,9 @@ from ..bench import Bench
 from ..data.dataset import Dataset
 from ..models.identity import strip_unused_opsets
 from ..problems import JobProblem
+
+if TYPE_CHECKING:
+    from ..training.loop import Course  # which takes PyTorch
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,14 @@ class Technique(Protocol):
         `step` is the technique's own step of contract/steps.py. `calibration` is there where the technique needs it
         (`needs_calibration`); its samples are fed as `interface`, the session's, says. Raises JobProblem where the technique does not apply to this model.
         """
+        ...
+
+
+class TrainedTechnique(Protocol):
+    def train(
+        self, parent: Path, step: Any, out: Path, course: Course | None, interface: Interface, bench: Bench
+    ) -> Made:
+        """As `Technique.run`, of techniques that train: `course` is there where the step does (`needs_training`)."""
         ...
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...contract.refusals import Refusal
-from ...contract.steps import needs_calibration
+from ...contract.steps import needs_calibration, needs_training
 from ..request import Facts, Request
 from ..session import Session
 from .access import codes
@@ -78,4 +78,25 @@ def calibration_required(session: Session, request: Request, facts: Facts) -> Re
         f"The calibration set {session.opened.calibration_path} is {facts.calibration}. Put it back as it was, or open a "
         "new session.",
         missing=["the calibration set as it was"],
+    )
+
+
+def training_required(session: Session, request: Request, facts: Facts) -> Refusal | None:
+    if request.step is None or not needs_training(request.step.technique, request.step.model_dump()):
+        return None
+    path = session.opened.training_path
+    if path is not None and facts.training == "intact":
+        return None
+    if path is not None:
+        return refuse(
+            "TRAINING_REQUIRED",
+            f"The training set {path} is {facts.training}. Put it back as it was, or open a new session.",
+            missing=["the training set as it was"],
+        )
+    return refuse(
+        "TRAINING_REQUIRED",
+        f"{request.step.technique} trains, and this session was opened without a training set. Call open_session with the "
+        "same arguments and training_path=... (labelled like the evaluation set, in one of its forms, some hundreds of "
+        "samples at least, none of them from the evaluation set), then profile_model, then this step.",
+        missing=["training_path"],
     )

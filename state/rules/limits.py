@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ...contract.evaluation import CORRECT_OR_WRONG, LOWER_IS_BETTER
 from ...contract.refusals import Refusal
+from ...contract.steps import PRUNING
 from ..request import Facts, Request
-from ..session import Session
+from ..session import BASELINE, Session
 from .refusing import call, record_of, refuse
 
 
@@ -28,6 +30,37 @@ def look_budget(session: Session, request: Request, facts: Facts) -> Refusal | N
         f"The policy allows {facts.looks_allowed} looks at the evaluation set, and all are spent. Only the operator can "
         "enlarge the budget (look_budget in the policy file).",
     )
+
+
+def no_headroom(session: Session, request: Request, _facts: Facts) -> Refusal | None:
+    if request.step is None or request.step.technique not in PRUNING:
+        return None
+    parent = request.variant_id or BASELINE
+    left = _headroom(session, parent)
+    if left is None or left > 0:
+        return None
+    return refuse(
+        "NO_HEADROOM",
+        f"{parent} is at its accuracy floor: of the tolerance nothing is left that pruning could spend, not one sample. "
+        "Quantization and conversion change less; or prune a parent that has lost less.",
+        call(session, "recommend_next", "says what costs less accuracy"),
+    )
+
+
+def _headroom(session: Session, parent: str) -> float | None:
+    """What a model may still lose of the metric, less what one sample counts; None where it is not known."""
+    first, baseline = session.first_accuracy, session.baseline
+    if first is None or baseline is None or baseline.accuracy is None:
+        return None
+    opened, measured = session.opened, baseline.accuracy
+    record = session.variants.get(parent)
+    if record is not None and record.validation is None:
+        return None
+    now = measured.value if record is None or record.validation is None else record.validation.optimized
+    lost = now - first if measured.metric in LOWER_IS_BETTER else first - now
+    allowed = opened.accuracy_tolerance * (abs(first) if opened.tolerance_kind == "relative" else 1.0)
+    one_sample = 1 / measured.n if measured.metric in CORRECT_OR_WRONG else 0.0
+    return allowed - lost - one_sample
 
 
 def disk_space(_session: Session, _request: Request, facts: Facts) -> Refusal | None:

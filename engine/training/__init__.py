@@ -1,0 +1,1 @@
+"""Training: what pruning, quantization-aware training and distillation share. Imported by workers alone: it takes PyTorch."""
