@@ -161,5 +161,13 @@ _READERS: dict[str, Callable[[History, dict[str, Any]], History]] = {
     "PackageBuilt": _packaged,
 }
 _ENDS = frozenset(
-    {"JobFailed", "BaselineMeasured", "VariantCreated", "VariantBenchmarked", "VariantValidated", "PackageBuilt"}
+    {
+        "JobFailed",
+        "BaselineMeasured",
+        "SensitivityAnalyzed",
+        "VariantCreated",
+        "VariantBenchmarked",
+        "VariantValidated",
+        "PackageBuilt",
+    }
 )

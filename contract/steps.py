@@ -180,6 +180,7 @@ _PRECISIONS: dict[str, Precision] = {
     "fp16": "fp16",
     "int8_dynamic": "int8",
     "int8_static": "int8",
+    "mixed_precision": "int8",
     "qat_int8": "int8",
     "dynamic": "int8",
     "int8": "int8",
@@ -193,6 +194,7 @@ BUILT: frozenset[str] = frozenset(
         "int8_dynamic",
         "int4_weights",
         "int8_static",
+        "mixed_precision",
         "openvino",
         "tensorrt",
         "tflite",
@@ -227,7 +229,14 @@ def needs_calibration(technique: str, parameters: Mapping[str, Any]) -> bool:
     """Whether a step finds its ranges on a calibration set."""
     if technique == "int4_weights":
         return parameters.get("algorithm") == "gptq"
-    return technique == "int8_static" or (technique in MAKES and _choice(technique, parameters) == "int8")
+    return technique in ("int8_static", "mixed_precision") or (
+        technique in MAKES and _choice(technique, parameters) == "int8"
+    )
+
+
+def searches(step: Step) -> bool:
+    """Whether a step chooses among candidates by their accuracy, for which it takes labelled calibration data."""
+    return isinstance(step, MixedPrecision) or (isinstance(step, Int8Static) and step.keep_float == "auto")
 
 
 def needs_training(technique: str, parameters: Mapping[str, Any]) -> bool:
@@ -244,6 +253,4 @@ def switched_on_too_early(step: Step) -> str | None:
     """The reason why this step, or one of its options, cannot run in this version; None where it can."""
     if step.technique not in BUILT:
         return f"the technique {step.technique!r} is not built in this version"
-    if isinstance(step, Int8Static) and step.keep_float == "auto":
-        return "keep_float='auto' is not built in this version (a list of node names is)"
     return None

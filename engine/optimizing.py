@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from ..contract.evaluation import Preprocessing
 from ..contract.measures import Interface
 from ..contract.steps import (
     TAKES,
@@ -20,6 +21,7 @@ from ..contract.steps import (
     needs_calibration,
     needs_training,
     precision_asked,
+    searches,
     takes,
 )
 from ..contract.text import untrusted
@@ -36,10 +38,11 @@ from .models import onnx_file
 from .models.model_file import SUFFIXES, ModelFile, open_file
 from .parting import share, where_they_part
 from .problems import JobProblem
+from .quantization.searching import open_search
 from .runtimes.runner import open_runner
 from .samples import batches, evenly
 from .techniques import technique
-from .techniques.base import Made, Technique, TrainedTechnique
+from .techniques.base import Made, SearchingTechnique, Technique, TrainedTechnique
 
 # Enough to see outputs that no longer depend on the input; how accurate they are is measured later.
 _ACCEPTANCE_SAMPLES = 32
@@ -68,6 +71,8 @@ def run(task: Optimize, bench: Bench) -> Optimized:
     bench.report(0.05, f"running {task.step.technique}")
     if task.step.technique in TRAINED:
         made = _train(task, parent.path, out, evaluation, interface, bench)
+    elif searches(task.step):
+        made = _search(task, evaluation.preprocessing, parent.path, out, calibration, interface, bench)
     else:
         made = _make(task.step, parent.path, out, calibration, interface, bench)
 
@@ -197,6 +202,21 @@ def _not_as_asked(step: Step, out: Path, samples: Dataset, bench: Bench) -> list
 def _make(step: Step, parent: Path, out: Path, calibration: Dataset | None, interface: Interface, bench: Bench) -> Made:
     run = cast(Technique, technique(step.technique)).run
     return _coped_with(step, lambda: run(parent, step, out, calibration, interface, bench))
+
+
+def _search(
+    task: Optimize,
+    preprocessing: Preprocessing,
+    parent: Path,
+    out: Path,
+    calibration: Dataset | None,
+    interface: Interface,
+    bench: Bench,
+) -> Made:
+    """Runs a technique that chooses by accuracy, on labelled calibration data."""
+    step, searching = task.step, open_search(task, preprocessing, interface, parent, bench)
+    search = cast(SearchingTechnique, technique(step.technique)).search
+    return _coped_with(step, lambda: search(parent, step, out, calibration, searching, interface, bench))
 
 
 def _train(task: Optimize, parent: Path, out: Path, evaluation: Dataset, interface: Interface, bench: Bench) -> Made:

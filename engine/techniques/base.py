@@ -16,6 +16,7 @@ from ..models.identity import strip_unused_opsets
 from ..problems import JobProblem
 
 if TYPE_CHECKING:
+    from ..quantization.searching import Search
     from ..training.loop import Course  # which takes PyTorch
 
 
@@ -36,6 +37,21 @@ class Technique(Protocol):
         `step` is the technique's own step of contract/steps.py. `calibration` is there where the technique needs it
         (`needs_calibration`); its samples are fed as `interface`, the session's, says. Raises JobProblem where the technique does not apply to this model.
         """
+        ...
+
+
+class SearchingTechnique(Protocol):
+    def search(
+        self,
+        parent: Path,
+        step: Any,
+        out: Path,
+        calibration: Dataset | None,
+        searching: Search,
+        interface: Interface,
+        bench: Bench,
+    ) -> Made:
+        """As `Technique.run`, of techniques that choose among candidates by their accuracy (`steps.searches`)."""
         ...
 
 

@@ -7,6 +7,7 @@ calibrator='minmax' and nothing else it is what ONNX Runtime's `quantize_static`
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 
 from onnx import ModelProto
@@ -18,8 +19,10 @@ from ..bench import Bench
 from ..data.dataset import Dataset
 from ..models import onnx_file
 from ..problems import JobProblem
+from ..quantization.keeping import Kept, keep
 from ..quantization.samples import Samples
 from ..quantization.schemes import Scheme, is_foreign, scheme_of
+from ..quantization.searching import Search
 from ..quantization.static import Recipe, quantize
 from .base import Made, refuse_unless_float32, write
 from .preparing import PER_CHANNEL, prepare, raised, surviving_names
@@ -27,6 +30,36 @@ from .preparing import PER_CHANNEL, prepare, raised, surviving_names
 
 def run(
     parent: Path, step: Int8Static, out: Path, calibration: Dataset | None, interface: Interface, bench: Bench
+) -> Made:
+    return _quantized(parent, step, out, calibration, interface, bench, lambda *_: Kept([], []))
+
+
+def search(
+    parent: Path,
+    step: Int8Static,
+    out: Path,
+    calibration: Dataset | None,
+    searching: Search,
+    interface: Interface,
+    bench: Bench,
+    most: int | None = None,
+) -> Made:
+    """With keep_float='auto': the layers that stay in float, at most `most`, are searched for."""
+
+    def chosen(model: ModelProto, recipe: Recipe, samples: Samples) -> Kept:
+        return keep(model, recipe, samples, searching, most, bench)
+
+    return _quantized(parent, step, out, calibration, interface, bench, chosen)
+
+
+def _quantized(
+    parent: Path,
+    step: Int8Static,
+    out: Path,
+    calibration: Dataset | None,
+    interface: Interface,
+    bench: Bench,
+    choose: Callable[[ModelProto, Recipe, Samples], Kept],
 ) -> Made:
     if calibration is None:
         raise JobProblem("CALIBRATION_REQUIRED", "int8_static finds its ranges on a calibration set, and there is none")
@@ -44,10 +77,12 @@ def run(
         equalize=step.equalize,
         bias_correction=step.bias_correction,
     )
-    excluded = {survivor for found in survivors.values() for survivor in found}
-    made, told = quantize(prepared, recipe, Samples.open(calibration, parent, interface), excluded, bench)
+    samples = Samples.open(calibration, parent, interface)
+    kept = choose(prepared, recipe, samples)
+    excluded = {survivor for found in survivors.values() for survivor in found}.union(kept.names)
+    made, told = quantize(prepared, recipe, samples, excluded, bench)
     write(made, model, out)
-    return Made(onnx_file.precision(made), [*told, *_notes(scheme, survivors, made)])
+    return Made(onnx_file.precision(made), [*kept.notes, *told, *_notes(scheme, survivors, made)])
 
 
 def _known(keep_float: str | list[str], model: ModelProto) -> list[str]:
