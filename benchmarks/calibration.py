@@ -147,7 +147,7 @@ WAYS: dict[str, Way] = {
 def child(way: str, folder: Path, images: int) -> None:
     """One way in this process: its seconds and the process's peak memory, MB, as JSON."""
     runner = open_runner(folder / "model.onnx")
-    preprocessing = Preprocessing(scale=1 / 255, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
+    preprocessing = Preprocessing(scale=1 / 255, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225], layout="NCHW")
     dataset = open_dataset(str(folder / "images.npz"), preprocessing, runner.inputs, labelled=False)
     begin = time.perf_counter()
     WAYS[way](folder, Samples(dataset, runner).feeds(range(images)))

@@ -17,6 +17,8 @@ _UNEVEN = 8.0
 _USUAL, _FILLED = 0.999, 1 / 8
 _GATES = {"Sigmoid": "SiLU (Swish)", "HardSigmoid": "hard-swish"}
 _SHOWN = 3
+# Of a Softmax: scores further apart than this are as good as infinitely far apart. A coarser step loses all the others.
+_LARGEST_STEP = 4.0
 
 
 def risks(model: ModelProto, observed: Observed, *, per_channel: bool) -> list[str]:
@@ -24,6 +26,30 @@ def risks(model: ModelProto, observed: Observed, *, per_channel: bool) -> list[s
     wiring = Wiring(model)
     found = [_gated(wiring), None if per_channel else _uneven(wiring), _far(observed)]
     return [sentence for sentence in found if sentence]
+
+
+def masked(model: ModelProto, observed: Observed) -> list[str]:
+    """The nodes around scores of which a mask makes some nearly minus infinity: what makes the scores, and the Softmax that
+    takes them. No 8 bits hold both the mask and the other scores."""
+    wiring = Wiring(model)
+    found: list[str] = []
+    for node in wiring.nodes:
+        seen = observed.seen.get(node.input[0]) if node.op_type == "Softmax" else None
+        if seen is None or seen.highest - seen.lowest <= 255 * _LARGEST_STEP:
+            continue
+        maker = wiring.maker.get(node.input[0])
+        found += [one.name for one in (maker, node) if one is not None and one.name]
+    return list(dict.fromkeys(found))
+
+
+def told_masked(names: Sequence[str], *, kept: bool) -> str:
+    what = f"{len(names)} nodes around masked scores ({_shown(names)})"
+    if kept:
+        return f"{what} were kept in float: no 8 bits hold a mask near minus infinity and the other scores"
+    return (
+        f"risk: {what} are quantized with the mask in their range, which leaves the other scores nothing: take"
+        " calibrator='auto', which keeps them in float, or keep_float"
+    )
 
 
 def _gated(wiring: Wiring) -> str | None:

@@ -17,7 +17,7 @@ from .graph import add_biases
 from .judging import Closeness, Judge
 from .observing import Observed, observe
 from .qdq import EVERY_OPERATOR, insert
-from .risks import risks
+from .risks import masked, risks, told_masked
 from .samples import Feeds, Samples, spread
 from .schemes import Scheme
 
@@ -80,6 +80,7 @@ class _Road:
             add_biases(self.model)
         observed = self._observe()
         self.notes += risks(self.model, observed, per_channel=recipe.per_channel)
+        self._keep_masks(observed)
         if recipe.calibrator == AUTO and judge is not None:
             return self._best(observed, judge), self.notes
         if recipe.calibrator == AUTO:
@@ -89,6 +90,16 @@ class _Road:
             self.bench.report(0.75, "correcting biases")
             self.notes.append(correct_biases(self.model, made, self._few()))
         return made, self.notes
+
+    def _keep_masks(self, observed: Observed) -> None:
+        """Min-max alone stays what ONNX Runtime makes of it; of the others nobody would want that."""
+        names = masked(self.model, observed)
+        if not names:
+            return
+        kept = self.recipe.calibrator != "minmax"
+        self.notes.append(told_masked(names, kept=kept))
+        if kept:
+            self.excluded = {*self.excluded, *names}
 
     def _counted(self) -> list[str]:
         used = len(self.used) + len(self.held_out)

@@ -58,12 +58,12 @@ class Builder:
         weight = self.rng.standard_normal((out, channels)) / np.sqrt(channels)
         return self.node("Gemm", x, self.constant(weight), self.constant(np.zeros(out)), transB=1)
 
-    def model(self, shape: tuple[int, ...], y: str) -> ModelProto:
+    def model(self, shape: tuple[int, ...], y: str, out: tuple[int | None, ...] = (None,)) -> ModelProto:
         graph = helper.make_graph(
             self.nodes,
             "built",
             [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", *shape])],
-            [helper.make_tensor_value_info(y, TensorProto.FLOAT, ["N", None])],
+            [helper.make_tensor_value_info(y, TensorProto.FLOAT, ["N", *out])],
             [numpy_helper.from_array(value, name) for name, value in self.weights.items()],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -31,7 +31,7 @@ from onnx import ModelProto, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from .image_models import convnet, save
-from .mobile_models import dense, mobile, noise, samples_of
+from .mobile_models import Builder, dense, mobile, noise, samples_of
 from .small_models import make_bench
 from .tiny_models import CIFAR, real
 
@@ -263,6 +263,7 @@ def test_auto_falls_back_to_minmax_where_there_is_nothing_to_compare_on(bench: B
     assert any(note.startswith("calibrator: minmax, for 6 samples are too few") for note in notes)
 
 
+@settings(deadline=None)
 @given(size=st.integers(1, 2000), count=st.integers(1, 2000))
 def test_what_is_held_out_was_not_calibrated_on(size: int, count: int):
     used, held_out = split(size, count, hold_out=True)
@@ -323,3 +324,27 @@ def float_layers(model: ModelProto) -> set[str]:
     maker = {name: node.op_type for node in model.graph.node for name in node.output}
     layers = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
     return {node.name for node in layers if maker.get(node.input[1]) != "DequantizeLinear"}
+
+
+def attention() -> ModelProto:
+    """`x` (N, 6, 8) to (N, 6, 8): dot-product attention that a mask keeps from the last two places."""
+    built = Builder(3, "")
+    query, key, value = (
+        built.node("MatMul", "x", built.constant(built.rng.standard_normal((8, 8)) / 2)) for _ in range(3)
+    )
+    scores = built.node("MatMul", query, built.node("Transpose", key, perm=[0, 2, 1]))
+    mask = np.where(np.arange(6) < 4, 0, np.finfo(np.float32).min)
+    weights = built.node("Softmax", built.node("Add", scores, built.constant(mask)), axis=-1)
+    return built.model((6, 8), built.node("MatMul", weights, value), (6, 8))
+
+
+def test_masked_scores_stay_in_float_unless_minmax_alone_is_asked_for(bench: Bench):
+    model = attention()
+    values = np.random.default_rng(4).standard_normal((40, 6, 8)).astype(np.float32)
+    fresh = np.random.default_rng(5).standard_normal((40, 6, 8)).astype(np.float32)
+    kept, notes = made(model, values, Recipe(U8S8, calibrator=AUTO, samples=40), bench)
+    assert any("2 nodes around masked scores" in note and "kept in float" in note for note in notes)
+    assert decibels(model, kept, fresh) > 25
+    plainly, notes = made(model, values, Recipe(U8S8, samples=40), bench)
+    assert any(note.startswith("risk: 2 nodes around masked scores") for note in notes)
+    assert decibels(model, plainly, fresh) < 15

@@ -11,7 +11,7 @@ import pytest
 from edgeopt.engine.quantization.calibrators import CALIBRATORS, entropy, minmax, mse, percentile
 from edgeopt.engine.quantization.histogram import BINS, Histogram
 from edgeopt.engine.quantization.schemes import TENSORRT, Scheme, scheme_for
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -35,6 +35,7 @@ def relu_like(values: int = 200_000, seed: int = 0) -> np.ndarray:
     return np.maximum(rng.standard_normal(values) * rng.gamma(1, 1, values), 0).astype(np.float32)
 
 
+@settings(deadline=None)
 @given(st.lists(VALUES, min_size=1, max_size=5))
 def test_counting_in_pieces_is_counting_everything(parts: list[np.ndarray]):
     streamed, at_once = of(*parts), of(np.concatenate(parts))
@@ -42,6 +43,7 @@ def test_counting_in_pieces_is_counting_everything(parts: list[np.ndarray]):
     assert np.array_equal(streamed.counts, at_once.counts)
 
 
+@settings(deadline=None)
 @given(st.lists(VALUES, min_size=1, max_size=4))
 def test_every_value_is_in_its_bin(parts: list[np.ndarray]):
     seen, values = of(*parts), np.concatenate(parts).astype(np.float64)
@@ -50,6 +52,7 @@ def test_every_value_is_in_its_bin(parts: list[np.ndarray]):
     assert (seen.lowest, seen.highest) == (values.min(), values.max())
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_the_bins_are_as_fine_as_they_can_be(values: np.ndarray):
     seen = of(values)
@@ -77,6 +80,7 @@ def test_memory_does_not_grow_with_what_was_counted():
 
 @SCHEMES
 @pytest.mark.parametrize("calibrator", CALIBRATORS)
+@settings(deadline=None)
 @given(values=VALUES)
 def test_a_range_lies_within_the_values(calibrator: str, scheme: Scheme, values: np.ndarray):
     seen = of(values)
@@ -112,8 +116,9 @@ def quantization_error(values: np.ndarray, low: float, high: float) -> float:
 def test_mse_is_near_the_best_of_all_ranges(values: np.ndarray):
     seen = of(values)
     found = quantization_error(values, *mse(seen, U8S8))
-    shares = np.linspace(0.02, 1, 40)
-    best = min(quantization_error(values, seen.lowest * a, seen.highest * b) for a in shares for b in shares[::2])
+    shares, few = np.linspace(0.02, 1, 25), values[::20]
+    ends = [(seen.lowest * a, seen.highest * b) for a in shares for b in shares]
+    best = quantization_error(values, *min(ends, key=lambda pair: quantization_error(few, *pair)))
     assert found <= 1.05 * best
     assert found < 0.8 * quantization_error(values, *minmax(seen, U8S8))
 
