@@ -24,6 +24,11 @@ from .svg import as_svg
 
 PACKAGED, NOTHING_BETTER, NOT_DONE, INTERRUPTED = 0, 1, 2, 130
 ME = Implementation(name="edgeopt optimize", version=__version__)
+# What a session keeps from its opening, of the fields of `Wish`.
+FIXED = (
+    *("model", "data", "calibration", "target", "metric", "preprocessing", "decoding", "tolerance", "latency_ms"),
+    *("adapter", "metric_code", "loader"),
+)
 
 
 class BadCommand(Exception):
@@ -70,6 +75,9 @@ def run(wish: Wish) -> int:
     Raises:
         BadCommand: before anything was done, or when the server could not go on.
     """
+    if wish.resume and (ignored := [name for name in FIXED if getattr(wish, name) != getattr(Wish(), name)]):
+        options = ", ".join(name.replace("_", "-") for name in ignored)
+        raise BadCommand(f"--resume goes on with the session as it was opened: leave out {options}.")
     if wish.resume is None and (wish.model is None or wish.data is None):
         raise BadCommand(
             "name the model and its evaluation set (edgeopt optimize MODEL --data DATA), or --resume SESSION."

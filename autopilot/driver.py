@@ -64,6 +64,7 @@ async def drive(client: Client, session_id: str, goal: Goal, watching: Watching,
             Call(r["tool"], r["arguments"], r["reason"]) for r in asked.data.get("recommendations") or []
         )
         known = replace(known, recommended=recommended, elapsed_s=time.monotonic() - began)
+        problem = problem if asked.ok else asked.problem
         move = policy(known, goal)
         if isinstance(move, Stop):
             found = best(known.history, goal)

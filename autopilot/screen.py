@@ -15,6 +15,8 @@ from .calling import Answer
 from .history import History, Trial
 from .policy import Call, Goal, best
 
+# Without a terminal: how often a long job says how far it is, seconds.
+EVERY_S = 30.0
 DOING = {
     "profile_model": "measuring the original",
     "analyze_sensitivity": "ranking the layers",
@@ -35,7 +37,7 @@ class Screen:
         self.console = console or Console(highlight=False)
         self.goal = goal
         self.began = time.monotonic()
-        self.call_began = self.began
+        self.call_began = self.said = self.began
         self.doing, self.share, self.message, self.best = "", 0.0, "", "none yet"
         self.live: Live | None = None
 
@@ -55,11 +57,13 @@ class Screen:
         self.doing, self.share, self.message = doing(call), 0.0, ""
         self.call_began = time.monotonic()
         self.start()
-        if self.live is None and call.tool != "decide_variant":
+        if self.live is None and call.tool not in ("decide_variant", "render_report"):
             self.say(f"{clock(self.call_began - self.began)}  {self.doing} ...", "dim")
 
     def goes_on(self, share: float, message: str) -> None:
         self.share, self.message = share, message
+        if self.live is None and time.monotonic() - self.said >= EVERY_S:
+            self.say(f"{clock(time.monotonic() - self.began)}  {self.doing}: {share:.0%}, {message}", "dim")
 
     def answers(self, call: Call, answer: Answer, history: History) -> None:
         took = time.monotonic() - self.call_began
@@ -70,6 +74,7 @@ class Screen:
 
     def say(self, text: str, style: str = "") -> None:
         """A line, above the live one."""
+        self.said = time.monotonic()
         self.console.print(Text(text, style=style), soft_wrap=True)
 
     def _now(self) -> RenderableType:

@@ -41,7 +41,7 @@ def as_svg(shown: Picture) -> str:
         *_bar(shown, y),
         _steps(shown.front, x, y),
         *(part for point in shown.points for part in _whiskers(point, x, y)),
-        *(mark(point.kind, x(point.latency), y(point.accuracy)) for point in shown.points),
+        *(mark(point.kind, x(point.latency), y(point.accuracy)) for point in shown.points[::-1]),
         *_labels(shown.points, x, y),
         *_legend(shown),
         "</svg>",
@@ -129,7 +129,7 @@ def _whiskers(point: Point, x: Scale, y: Scale) -> list[str]:
 def mark(kind: Kind, cx: float, cy: float) -> str:
     """A shape for each kind: square, filled circle, empty circle, cross, empty triangle."""
     colour = COLOURS[kind]
-    outline = f"fill='#ffffff' stroke='{colour}' stroke-width='2'"
+    outline = f"fill='none' stroke='{colour}' stroke-width='2'"
     match kind:
         case "original":
             return f"<rect x='{cx - 6:.1f}' y='{cy - 6:.1f}' width='12' height='12' fill='{colour}'/>"
@@ -157,7 +157,7 @@ def _labels(points: Sequence[Point], x: Scale, y: Scale) -> list[str]:
             at += 14
         placed.append((start, at, wide))
         edge = start if right else start + wide
-        parts.append(_text(edge, at, point.label, anchor="start" if right else "end", colour=COLOURS[point.kind]))
+        parts.append(_text(edge, at, point.label, anchor="start" if right else "end"))
     return parts
 
 

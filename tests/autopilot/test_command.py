@@ -81,6 +81,7 @@ def test_what_cannot_be_begun_is_said_in_a_line(tmp_path: Path):
         ((*both, "--preprocessing", "{scale: 1}"), "--preprocessing"),
         ((*both, "--preprocessing", tmp_path / "none.json"), "--preprocessing"),
         ((*both, "--adapter", "none.py:function"), "FILE:FUNCTION"),
+        (("--resume", planted.SESSION, "--data", data, "--latency-ms", "3"), "leave out data, latency-ms"),
     ):
         done = edgeopt_says("optimize", *arguments, "--workspace", tmp_path / "workspace")
         assert (done.returncode, words in done.stderr) == (2, True), (arguments, done.stderr)
