@@ -199,6 +199,9 @@ BUILT: frozenset[str] = frozenset(
         "tensorrt",
         "tflite",
         "prune_structured",
+        "prune_unstructured",
+        "qat_int8",
+        "distill",
     }
 )
 

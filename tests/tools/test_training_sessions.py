@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from edgeopt.tools.workshop import Settings
 
 from .agents import Agent, at, settings
 
 torch = pytest.importorskip("torch", reason="the extra torch is not installed")
 pytest.importorskip("torch_pruning", reason="the extra torch is not installed")
 from ..engine import trained_models  # noqa: E402
+from ..engine.tiny_models import CIFAR, DATA, real  # noqa: E402
+from .test_pytorch_sources import pinned  # noqa: E402
 
 pytestmark = pytest.mark.anyio
 PRUNE = {"technique": "prune_structured", "ratio": 0.5, "finetune_epochs": 3}
@@ -153,3 +156,25 @@ async def test_zeros_compress_and_the_notes_say_that_they_are_not_faster(tmp_pat
         said = " ".join(variant["notes"])
         assert "(50.0%)" in said
         assert "no faster" in said
+
+
+@pytest.mark.slow
+async def test_a_real_network_is_trained_for_int8_and_keeps_its_score(tmp_path: Path):
+    pytest.importorskip("torchao", reason="the extra torch is not installed")
+    definitions = DATA.resolve() / "model_defs.py"
+    arguments = {
+        "model_path": real("cifar10/resnet20_cifar10_state_dict.pt"),
+        "loader": f"{definitions}:CifarResNet",
+        "target_device": "cpu-generic",
+        "evaluation": {"dataset_path": real("cifar10/test_png_dev.npz"), "metric": "top1", "preprocessing": CIFAR},
+        "training_path": real("cifar10/train_png_1000.npz"),
+    }
+    allowed = Settings(workspace=tmp_path / "workspace", allow_roots=(DATA.resolve(),), user_code=pinned(definitions))
+    async with at(allowed) as agent:
+        of = await begun(agent, arguments)
+        step = {"technique": "qat_int8", "epochs": 1}
+        variant = (await agent.finish("optimize_model", **of, step=step)).ok()["variant"]
+        comparison, validation = await judged(agent, of, variant)
+    assert comparison["runs_as"]["runs"] == "int8"
+    assert comparison["speedup"]["verdict"] == "faster"
+    assert validation["relative_drop"] < 0.02
