@@ -5,7 +5,6 @@ from __future__ import annotations
 from .devices import DEVICES
 from .measures import Precision
 from .steps import (
-    BUILT,
     ExportOnnx,
     Float16,
     GraphOptimize,
@@ -30,13 +29,13 @@ def instead(step: Step, device: str, parent: str) -> list[Step]:
         for d in DEVICES[device].deploys
         if asked or d.format != parent or d.format == "onnx"  # ONNX alone has steps that change nothing but the graph
     ]
-    return [s for s in made if s and s.technique in BUILT and takes(s.technique, parent)]
+    return [s for s in made if s and takes(s.technique, parent)]
 
 
 def deployable(device: str, parent: str) -> list[Step]:
     """The steps that make a model in the format `parent` one that deploys on the device, at its own precision."""
     made = [_making(d.format, None, False, parent) for d in DEVICES[device].deploys if d.format != parent]
-    return [s for s in made if s and s.technique in BUILT and takes(s.technique, parent)]
+    return [s for s in made if s and takes(s.technique, parent)]
 
 
 def _calibrated(step: Step) -> bool:

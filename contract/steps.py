@@ -185,25 +185,6 @@ _PRECISIONS: dict[str, Precision] = {
     "dynamic": "int8",
     "int8": "int8",
 }
-BUILT: frozenset[str] = frozenset(
-    {
-        "simplify",
-        "graph_optimize",
-        "export_onnx",
-        "float16",
-        "int8_dynamic",
-        "int4_weights",
-        "int8_static",
-        "mixed_precision",
-        "openvino",
-        "tensorrt",
-        "tflite",
-        "prune_structured",
-        "prune_unstructured",
-        "qat_int8",
-        "distill",
-    }
-)
 
 
 def takes(technique: str, format: str) -> bool:
@@ -250,10 +231,3 @@ def needs_training(technique: str, parameters: Mapping[str, Any]) -> bool:
 def made_format(technique: str, parent: str) -> str:
     """The format of what a technique makes of a parent in this one."""
     return parent if technique in _KEEPING else MAKES.get(technique, "onnx")
-
-
-def switched_on_too_early(step: Step) -> str | None:
-    """The reason why this step, or one of its options, cannot run in this version; None where it can."""
-    if step.technique not in BUILT:
-        return f"the technique {step.technique!r} is not built in this version"
-    return None

@@ -1,4 +1,4 @@
-"""Whether a step can be taken: in this version, on a parent of this format, with what is installed on this machine."""
+"""Whether a step can be taken: on a parent of this format, with what is installed on this machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from ..contract.devices import DEVICES
 from ..contract.instead import deployable, instead
-from ..contract.steps import MAKES, TAKES, Step, switched_on_too_early, takes
+from ..contract.steps import MAKES, TAKES, Step, takes
 from ..engine.models.engine_origin import here, mismatch, origin
 from ..engine.problems import JobProblem
 from ..engine.requirements import lacking
@@ -53,13 +53,9 @@ def _instead(session: Session, step: Step, parent: str, toolchains: Path | None)
 
 
 def unavailable(session: Session, step: Step, parent: str, toolchains: Path | None) -> str | None:
-    """Why this step cannot be taken in this version, here, or on this parent; None where it can."""
+    """Why this step cannot be taken here, or on this parent; None where it can."""
     format = session.format_of(parent)
-    reason = (
-        switched_on_too_early(step)
-        or _not_taken(session, step.technique, format)
-        or _not_here(session, step, format, toolchains)
-    )
+    reason = _not_taken(session, step.technique, format) or _not_here(session, step, format, toolchains)
     return reason and f"{'The' + reason[3:] if reason.startswith('the ') else reason}."
 
 

@@ -1,4 +1,4 @@
-"""Rules that need facts from outside the session: owners, budgets, labels, disks, edited histories, what is not built."""
+"""Rules that need facts from outside the session: owners, budgets, labels, disks, edited histories."""
 
 from __future__ import annotations
 
@@ -77,25 +77,6 @@ async def test_work_starts_only_where_it_fits(tmp_path: Path, monkeypatch: pytes
     async with at(settings(tmp_path)) as agent:
         refusal = (await agent.call("optimize_model", **STEP)).refused("DISK_SPACE")
         assert "12 MB free" in refusal["message"]
-
-
-@pytest.mark.parametrize(
-    "step",
-    [
-        {"technique": "mixed_precision"},
-        {"technique": "prune_structured"},
-        {"technique": "prune_unstructured", "sparsity": 0.3},
-        {"technique": "qat_int8"},
-        {"technique": "distill"},
-        {"technique": "int8_static", "keep_float": "auto"},
-    ],
-)
-async def test_what_is_not_built_says_so_before_anything_runs(tmp_path: Path, step: dict[str, Any]):
-    planted.plant(tmp_path)
-    async with at(settings(tmp_path)) as agent:
-        refusal = (await agent.call("optimize_model", **OF, step=step)).refused("UNAVAILABLE")
-        assert "not built in this version" in refusal["message"]
-    assert planted.kinds(tmp_path).count("JobStarted") == 1
 
 
 async def test_a_step_that_cannot_be_taken_here_says_why_and_where_it_can(tmp_path: Path):
