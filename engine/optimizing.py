@@ -34,7 +34,6 @@ from .digests import file_digest
 from .explaining.kinds import runs_as
 from .explaining.operators import Workload, profile
 from .jobs import Optimize, Optimized
-from .models import onnx_file
 from .models.model_file import SUFFIXES, ModelFile, open_file
 from .parting import share, where_they_part
 from .problems import JobProblem
@@ -84,7 +83,7 @@ def run(task: Optimize, bench: Bench) -> Optimized:
     if gap > MATCH and parent.precision != "int8" and claims_exact(task.step.technique, task.step.model_dump()):
         raise _part(gap, task, parent, out, calibration, interface, evaluation, bench)
     changed = converted or new.graph != parent.graph
-    notes = [*made.notes, *audited, *_not_as_asked(task.step, out, evaluation, bench)]
+    notes = [*made.notes, *audited, *_not_as_asked(task.step, out, evaluation, interface, bench)]
     if converted:
         notes += [f"outputs differ from the parent's by {gap:.2g} of their range at most, on real samples"]
         notes += differences(out, interface)
@@ -188,12 +187,13 @@ def _check_same(calibration: Dataset, task: Optimize) -> None:
         )
 
 
-def _not_as_asked(step: Step, out: Path, samples: Dataset, bench: Bench) -> list[str]:
+def _not_as_asked(step: Step, out: Path, samples: Dataset, interface: Interface, bench: Bench) -> list[str]:
     """What the new file really runs as, where that is another precision than the step was to give it."""
     asked = precision_asked(step.technique, step.model_dump())
     if asked is None or out.suffix != ".onnx":  # only ONNX Runtime's profiler tells
         return []
-    feeds = list(batches(samples, onnx_file.inputs(onnx_file.read(out)), evenly(len(samples), 1)))
+    runner = open_runner(out, interface=interface)
+    feeds = [runner.native(fed) for fed in batches(samples, runner.inputs, evenly(len(samples), 1))]
     (operators,) = profile([Workload(out, feeds)], 1, bench.tmp, blocks=1)
     found = runs_as(asked, operators)
     return [] if found.runs == asked else [str(found)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -26,19 +26,17 @@ class Closeness(NamedTuple):
 
 
 class Judge:
-    """Runs the float model once and keeps its outputs, which are small, for every quantized one that is compared."""
+    """Runs the float model once and keeps its outputs, which are small, for every quantized one that is compared. `feeds`
+    gives the same samples each time it is called."""
 
-    def __init__(self, reference: ModelProto, feeds: Iterable[Feeds]):
+    def __init__(self, reference: ModelProto, feeds: Callable[[], Iterable[Feeds]]):
         self._names = output_names(reference)
-        self._feeds = list(feeds)
-        self._expected = list(Tapped(reference, self._names, optimized=True).each(self._feeds))
-
-    def __len__(self) -> int:
-        return len(self._feeds)
+        self._feeds = feeds
+        self._expected = list(Tapped(reference, self._names, optimized=True).each(feeds()))
 
     def closeness(self, quantized: ModelProto) -> Closeness:
         """In integers, as ONNX Runtime runs the model here."""
-        found = Tapped(quantized, self._names, optimized=True).each(self._feeds)
+        found = Tapped(quantized, self._names, optimized=True).each(self._feeds())
         signal, noise = np.zeros(len(self._names)), np.zeros(len(self._names))
         same: list[bool] = []
         for expected, actual in zip(self._expected, found, strict=True):

@@ -72,7 +72,7 @@ class _Road:
 
     def walk(self) -> tuple[ModelProto, list[str]]:
         recipe = self.recipe
-        judge = Judge(self.model, self.samples.feeds(self.held_out)) if self.held_out else None
+        judge = Judge(self.model, lambda: self.samples.feeds(self.held_out)) if self.held_out else None
         if recipe.equalize:
             self.bench.report(0.1, "equalizing channels")
             self.notes.append(equalize(self.model, self._few(), per_channel=recipe.per_channel))
@@ -153,7 +153,7 @@ class _Road:
         assert best is not None and best.model is not None
         told = "; ".join(f"{one.name} {one.closeness}" for one in tried)
         self.notes.append(
-            f"calibrator: {best.name}, whose outputs are the nearest to the float model's on {len(judge)} calibration samples"
+            f"calibrator: {best.name}, whose outputs are the nearest to the float model's on {len(self.held_out)} calibration samples"
             f" that calibration did not use ({told})"
         )
         if best.note:

@@ -294,7 +294,7 @@ def test_ours_is_as_near_to_the_float_model_as_nncfs(bench: Bench):
     data = nncf.Dataset(feeds(values))
     theirs = nncf.quantize(model, data, subset_size=40)
     ours, _ = made(model, values, Recipe(U8S8, calibrator=AUTO, samples=40, bias_correction=True), bench)
-    judge = Judge(model, feeds(noise(64, seed=9)))
+    judge = Judge(model, lambda: feeds(noise(64, seed=9)))
     assert judge.closeness(ours).decibels > judge.closeness(theirs).decibels - 1
 
 

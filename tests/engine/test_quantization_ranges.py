@@ -80,7 +80,7 @@ def test_memory_does_not_grow_with_what_was_counted():
 
 @SCHEMES
 @pytest.mark.parametrize("calibrator", CALIBRATORS)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=20)
 @given(values=VALUES)
 def test_a_range_lies_within_the_values(calibrator: str, scheme: Scheme, values: np.ndarray):
     seen = of(values)
