@@ -88,9 +88,8 @@ def _axes(shown: Picture, x_ticks: list[float], y_ticks: list[float], x: Scale, 
     parts += [_text(x(t), floor + 18, _number(t, x_ticks), anchor="middle") for t in x_ticks]
     parts += [_text(LEFT - 8, y(t) + 4, _number(t, y_ticks), anchor="end") for t in y_ticks]
     parts += [_line(LEFT, floor, WIDTH - RIGHT, floor, "#000000"), _line(LEFT, TOP, LEFT, floor, "#000000")]
-    parts.append(
-        _text((LEFT + WIDTH - RIGHT) / 2, floor + 40, "latency, ms (left is faster)", size=13, anchor="middle")
-    )
+    words = "latency, ms: the original's over the measured speedup (left is faster)"
+    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, floor + 40, words, size=13, anchor="middle"))
     turned = _text(0, 0, shown.metric, size=13, anchor="middle")
     return [*parts, f"<g transform='translate(24 {middle:.1f}) rotate(-90)'>{turned}</g>"]
 
@@ -154,7 +153,7 @@ def _labels(points: Sequence[Point], x: Scale, y: Scale) -> list[str]:
         start = x(point.latency) + 12 if right else x(point.latency) - 12 - wide
         at = y(point.accuracy) - 8
         while any(abs(at - y0) < 14 and start < x0 + w0 and x0 < start + wide for x0, y0, w0 in placed):
-            at += 14
+            at += 26 if at < y(point.accuracy) else 14  # never on the whiskers
         placed.append((start, at, wide))
         edge = start if right else start + wide
         parts.append(_text(edge, at, point.label, anchor="start" if right else "end"))
@@ -163,7 +162,8 @@ def _labels(points: Sequence[Point], x: Scale, y: Scale) -> list[str]:
 
 def _legend(shown: Picture) -> list[str]:
     top, parts, across = HEIGHT - 62, list[str](), float(LEFT)
-    for kind in dict.fromkeys(point.kind for point in shown.points):
+    kinds: dict[Kind, None] = {point.kind: None for point in shown.points}
+    for kind in kinds:
         parts += [mark(kind, across + 6, top), _text(across + 20, top + 4, WORDS[kind])]
         across += 40 + 7.2 * len(WORDS[kind])
     note = "Whiskers: 95 % intervals of the paired differences from the original. Dashed steps: the Pareto front."

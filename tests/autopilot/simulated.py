@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import hypothesis
 from edgeopt.autopilot.history import History, read
 from edgeopt.autopilot.policy import Call, Goal, Known, Stop, next_move
 from edgeopt.contract.refusals import Refusal
@@ -161,3 +162,7 @@ def play(
         refusal = server.answer(move)
         known = known.after(move, server.history, refusal)
     raise AssertionError(f"no end after {most} calls")
+
+
+# On a busy machine examples take as long as they take; what is claimed of them has nothing to do with time.
+calm = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], max_examples=60)

@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ..state import worlds
-from .simulated import Drawn, Server, play
+from .simulated import Drawn, Server, calm, play
 
 
 def lines(session: Session) -> Iterator[str]:
     return (json.dumps(recorded.event.model_dump(mode="json")) for recorded in session.history)
 
 
+@calm
 @given(
     st.lists(
         st.builds(Drawn, st.sampled_from([None, 1.0, 2.0]), st.sampled_from([None, "PASS", "FAIL"]), st.booleans()),

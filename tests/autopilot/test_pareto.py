@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ..state import worlds
-from .simulated import Drawn, Server, play
+from .simulated import Drawn, Server, calm, play
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -91,6 +91,7 @@ SPEEDS = st.floats(0.01, 100)
 STATUS = st.sampled_from(["PASS", "FAIL", "INCONCLUSIVE"])
 
 
+@calm
 @given(st.lists(st.builds(Drawn, SPEEDS, STATUS), min_size=1, max_size=6))
 def test_whatever_was_measured_is_drawn_within_the_frame(draws: list[Drawn]):
     history = finished(*draws)
@@ -108,6 +109,7 @@ def test_whatever_was_measured_is_drawn_within_the_frame(draws: list[Drawn]):
 POINTS = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=12)
 
 
+@calm
 @given(POINTS, st.sampled_from([1.0, -1.0]))
 def test_the_front_is_what_nothing_beats(pairs: list[tuple[int, int]], sign: float):
     points = [Point(str(n), str(n), "kept", float(x), float(y)) for n, (x, y) in enumerate(pairs)]
@@ -121,6 +123,7 @@ def test_the_front_is_what_nothing_beats(pairs: list[tuple[int, int]], sign: flo
     assert {(p.latency, p.accuracy) for p in found} == unbeaten
 
 
+@calm
 @given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6))
 def test_ticks_enclose_what_they_are_for(low: float, span: float):
     marks = ticks(low, low + span)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ..state import worlds
-from .simulated import Drawn, Server, play
+from .simulated import Drawn, Server, calm, play
 
 SESSION = worlds.opened().session_id
 PERSON = Goal(person=True)
@@ -250,7 +250,7 @@ ADVICE = st.lists(
         st.just(Call("profile_model", {"session_id": SESSION})),
         st.builds(lambda n: Call("profile_model", {"session_id": SESSION, "iterations": n}), st.integers(100, 10_000)),
     ),
-    max_size=6,
+    max_size=4,
 )  # fmt: skip
 
 
@@ -273,6 +273,7 @@ def check(server: Server, goal: Goal) -> None:
         assert found.kept
 
 
+@calm
 @given(draws=DRAWS, person=PEOPLE, goal=GOALS, looks=st.sampled_from([None, 1, 3]))
 def test_it_always_ends_and_never_keeps_a_loss_by_itself(
     draws: list[Drawn], person: Any, goal: Goal, looks: int | None
@@ -284,7 +285,8 @@ def test_it_always_ends_and_never_keeps_a_loss_by_itself(
     assert {refusal.code for _, refusal in server.refusals} <= {"LOOK_BUDGET", "HUMAN_DECLINED"}
 
 
-@given(draws=DRAWS, person=PEOPLE, goal=GOALS, advice=st.lists(ADVICE, min_size=1, max_size=20))
+@calm
+@given(draws=DRAWS, person=PEOPLE, goal=GOALS, advice=st.lists(ADVICE, min_size=1, max_size=8))
 def test_so_it_does_with_any_advice(draws: list[Drawn], person: Any, goal: Goal, advice: list[list[Call]]):
     turn = itertools.cycle(advice)
     server = Server(worlds.begun(*worlds.profiled()), draws, person=person, recommends=lambda _: next(turn))
