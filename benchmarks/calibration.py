@@ -48,7 +48,7 @@ class MobileNetV2:
     def __init__(self) -> None:
         self.rng = np.random.default_rng(0)
         self.nodes: list[NodeProto] = []
-        self.weights = {"zero": np.float32(0), "six": np.float32(6)}
+        self.weights: dict[str, np.ndarray] = {"zero": np.array(0, np.float32), "six": np.array(6, np.float32)}
 
     def conv(self, x: str, channels: int, out: int, *, kernel: int = 1, stride: int = 1, group: int = 1, act: bool = True) -> str:  # fmt: skip
         at, fan = len(self.nodes), channels // group * kernel * kernel

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import onnx
 
+from ..contract.evaluation import Preprocessing
 from ..contract.measures import Interface, LayerScore
 from ..contract.text import untrusted
 from .bench import Bench
 from .data.dataset import Dataset, open_dataset
 from .jobs import Analyze, Analyzed
 from .measure.accuracy import evaluate
+from .measure.inputs import Feeds
 from .models import onnx_file
 from .models.model_file import open_file
 from .problems import JobProblem
@@ -65,12 +67,12 @@ def run(task: Analyze, bench: Bench) -> Analyzed:
 
 
 def _calibration(task: Analyze, interface: Interface, bench: Bench, *, labelled: bool) -> Dataset:
-    preprocessing = task.evaluation.preprocessing
+    preprocessing = task.evaluation.preprocessing or Preprocessing()
     return open_dataset(task.calibration_path, preprocessing, interface.inputs, labelled=labelled, roots=bench.roots)
 
 
 def _confirmed(
-    task: Analyze, interface: Interface, prepared: Path, worst: list[Sensitivity], feeds: list, bench: Bench
+    task: Analyze, interface: Interface, prepared: Path, worst: list[Sensitivity], feeds: list[Feeds], bench: Bench
 ) -> tuple[dict[str, float], str]:
     """How much accuracy each of the worst costs alone, on the labelled calibration set; and what was done, in words."""
     try:

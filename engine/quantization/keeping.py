@@ -43,10 +43,10 @@ class Kept(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """What was found in one order of candidates: the nodes to keep, of how many candidates, and the drop that is left."""
+    """What was found in one order of candidates: the nodes to keep, of so many candidates, and the drop that is left."""
 
     names: list[str]
-    count: int
+    candidates: int
     drop: float
     told: str
 
@@ -65,7 +65,7 @@ def keep(model: ModelProto, recipe: Recipe, samples: Samples, search: Search, mo
         return Kept([], [f"keep_float: no layer needs to stay in float (drop {nothing:+.4f} of {search})"])
     order = _order(model, samples, bench)
     found = [_least([[name] for name in order], candidate, search, most)]
-    if found[0].drop > search.allowed or found[0].count > _MANY * len(order):
+    if found[0].drop > search.allowed or found[0].candidates > _MANY * len(order):
         found.append(_least(_with_makers(model, order), candidate, search, most))
     best = min(found, key=lambda tried: (tried.drop > search.allowed, len(tried.names), tried.drop))
     kept = [name for name in order if name in best.names]

@@ -33,7 +33,7 @@ class Tapped:
         self._session = ort.InferenceSession(tapped.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
     def run(self, feeds: Feeds) -> dict[str, np.ndarray]:
-        return dict(zip(self.tensors, self._session.run(self.tensors, feeds), strict=True))
+        return dict(zip(self.tensors, map(np.asarray, self._session.run(self.tensors, feeds)), strict=True))
 
     def each(self, feeds: Iterable[Feeds]) -> Iterator[dict[str, np.ndarray]]:
         """One inference after the other; nothing of the one before is kept."""

@@ -6,7 +6,7 @@ from the float one in every output, long before a decision changes. So it costs 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -78,12 +78,8 @@ def _outputs(model: ModelProto, feeds: Sequence[Feeds]) -> list[Outputs]:
     session = _session(model)
     floats = [index for index, output in enumerate(session.get_outputs()) if output.type == "tensor(float)"]
     runs = (session.run(None, feed) for feed in feeds)
-    return [[run[index] for index in floats] for run in runs]
+    return [[np.asarray(run[index]) for index in floats] for run in runs]
 
 
 def _session(model: ModelProto) -> ort.InferenceSession:
     return ort.InferenceSession(model.SerializeToString(), session_options(1), providers=["CPUExecutionProvider"])
-
-
-def as_mapping(scores: Sequence[Sensitivity]) -> Mapping[str, float]:
-    return {score.layer.name: score.noise for score in scores}

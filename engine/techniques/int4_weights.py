@@ -122,8 +122,8 @@ class _Samples(CalibrationDataReader):
     def __next__(self) -> dict[str, np.ndarray]:
         return next(self._left)
 
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        return next(self._left, None)
+    def get_next(self) -> dict[str, np.ndarray]:
+        return next(self._left, {})
 
     def __deepcopy__(self, _: object) -> _Samples:
         return self

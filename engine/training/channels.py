@@ -43,7 +43,8 @@ class Pruned:
     left: list[str] = field(default_factory=list)
 
     def notes(self, ratio: float) -> list[str]:
-        before, after = (sum(layer[side] for layer in self.layers) for side in (1, 2))
+        before = sum(count for _, count, _ in self.layers)
+        after = sum(count for _, _, count in self.layers)
         said = [
             f"asked for {ratio:.0%} of the channels; in steps of {ROUND_TO}, {len(self.layers)} groups of layers lost"
             f" {1 - after / before:.0%} of theirs ({before} -> {after})",

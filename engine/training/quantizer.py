@@ -91,7 +91,8 @@ class OnnxRuntimeQuantizer(Quantizer):
 def _annotate(node: fx.Node, quantized: set[fx.Node]) -> None:
     inputs: dict[fx.Node, Any] = {}
     if node.target in WEIGHTED:
-        inputs = {node.args[0]: ACTIVATIONS, node.args[1]: WEIGHTS}  # pyright: ignore[reportAssignmentType]
+        fed, weight = (value for value in node.args[:2] if isinstance(value, fx.Node))
+        inputs = {fed: ACTIVATIONS, weight: WEIGHTS}
     else:
         given = node.args[0] if node.target is aten.cat.default else node.args
         tensors = [value for value in given if isinstance(value, fx.Node) and _is_float(value)]  # pyright: ignore

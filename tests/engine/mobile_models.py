@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -35,7 +36,7 @@ class Builder:
         self.weights[name] = np.asarray(value, np.float32)
         return name
 
-    def node(self, operator: str, *inputs: str, **attributes: object) -> str:
+    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
         at = len(self.nodes)
         self.nodes.append(helper.make_node(operator, inputs, [f"t{at}"], name=f"{operator.lower()}{at}", **attributes))
         return f"t{at}"

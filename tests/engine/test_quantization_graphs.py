@@ -45,7 +45,7 @@ def bench(tmp_path: Path) -> Bench:
 
 def run(model: ModelProto, x: np.ndarray, name: str = "x") -> np.ndarray:
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, {name: x})[0]
+    return np.asarray(session.run(None, {name: x})[0])
 
 
 def made(
@@ -100,7 +100,7 @@ def test_minmax_and_nothing_else_is_what_onnx_runtime_makes(build, scheme: Schem
     symmetric = {"ActivationSymmetric": True, "WeightSymmetric": True} if scheme.symmetric else {}
     theirs = plain(model, model.graph.input[0].name, values, scheme, tmp_path, **symmetric)
     data = {model.graph.input[0].name: values}
-    np.savez(tmp_path / "images.npz", **data)
+    np.savez(tmp_path / "images.npz", allow_pickle=False, **data)
     ours, _ = quantize(
         prepare(model, bench.tmp), Recipe(scheme, samples=12), _samples(model, data, bench), frozenset(), bench
     )
@@ -116,7 +116,7 @@ def test_minmax_and_nothing_else_is_what_onnx_runtime_makes(build, scheme: Schem
 def _samples(model: ModelProto, data: dict[str, np.ndarray], bench: Bench) -> Samples:
     path = bench.tmp / "fed.onnx"
     path.write_bytes(model.SerializeToString())
-    np.savez(bench.tmp / "data.npz", **data)
+    np.savez(bench.tmp / "data.npz", allow_pickle=False, **data)
     runner = open_runner(path)
     dataset = open_dataset(str(bench.tmp / "data.npz"), Preprocessing(), runner.inputs, labelled=False)
     return Samples(dataset, runner)

@@ -99,5 +99,5 @@ def trained(path: Path, make: Callable[[], nn.Module] = Residual, epochs: int = 
 
 def data(path: Path, count: int, seed: int, **changes: Any) -> Path:
     inputs, labels = samples(count, seed)
-    np.savez(path, **({"inputs": inputs, "labels": labels} | changes))
+    np.savez(path, allow_pickle=False, **({"inputs": inputs, "labels": labels} | changes))
     return path
