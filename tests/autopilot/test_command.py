@@ -179,16 +179,26 @@ def test_a_question_that_is_left_decides_nothing(tmp_path: Path, answers: list[s
     assert not any(decision.by_person for decision in decisions(tmp_path))
 
 
+# A shell lets what it starts in the background ignore interrupts, and a child inherits that.
+HEEDING = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL);"
+    " os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
+
+
 def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path):
     planted.failing(tmp_path)
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-P", "-m", "edgeopt", *resume(tmp_path)]
+    command = [sys.executable, "-c", HEEDING, "-P", "-m", "edgeopt", *resume(tmp_path)]
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True) as process:
         os.close(theirs)
-        seen = read(ours, until="? ")
-        process.send_signal(signal.SIGINT)
-        seen += read(ours)
-        status = process.wait(timeout=60)
+        try:
+            seen = read(ours, until="? ")
+            process.send_signal(signal.SIGINT)
+            seen += read(ours)
+            status = process.wait(timeout=60)
+        finally:
+            process.kill()
     os.close(ours)
     assert status == 130, seen
     assert "Traceback" not in seen
