@@ -32,6 +32,7 @@ class Converter(NamedTuple):
 ONNXSCRIPT = Converter("onnxscript", "torch", "exports PyTorch models to ONNX")
 TF2ONNX = Converter("tf2onnx", "tensorflow", "exports TensorFlow models to ONNX")
 NNCF = Converter("nncf", "openvino", "quantizes to INT8 for OpenVINO")
+ONNX_IR = Converter("onnx-ir", "torch", "ONNX Runtime's 4-bit quantizer works with")
 TORCH = Converter("torch", "torch", "the algorithm hqq computes with")
 QUANTIZER = Converter("ai-edge-quantizer", "tflite", "quantizes TFLite models")
 TORCH_PRUNING = Converter("torch-pruning", "torch", "finds what must be pruned together")
@@ -71,7 +72,9 @@ def _converters(step: Step, parent: str) -> list[Converter]:
         case OpenVINO(precision="int8"):
             return [NNCF]
         case Int4Weights(algorithm="hqq"):
-            return [TORCH]
+            return [ONNX_IR, TORCH]
+        case Int4Weights():
+            return [ONNX_IR]
         case TFLite(quantization="float32"):
             return []
         case TFLite():

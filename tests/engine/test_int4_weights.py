@@ -18,6 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+pytest.importorskip("onnx_ir", reason="the extra torch is not installed")
+
 from .image_models import convnet, evaluation, save
 from .small_models import make_bench
 from .tiny_models import save as save_nodes
