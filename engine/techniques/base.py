@@ -78,6 +78,6 @@ def refuse_unless_float32(precision: str, technique: str) -> None:
     if precision != "fp32":
         raise JobProblem(
             "UNAVAILABLE",
-            f"{technique} does not apply to a parent that is {precision} already: run it on a model in fp32 (the baseline,"
+            f"{technique} does not apply to a parent that is {precision} already: run it on a model in fp32 (parent='baseline',"
             " where that is one, or a kept variant), and compare the two variants",
         )
