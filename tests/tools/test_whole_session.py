@@ -38,6 +38,7 @@ def test_opening_checks_everything_beforehand(finished: Finished):
     assert [name for name, ok in items.items() if not ok] == [
         "Latency target defined",
         "Calibration dataset available",
+        "Training dataset available",
         *(["Workers are sandboxed"] if not items["Workers are sandboxed"] else []),
     ]
     assert opened["model"]["operators"] == {"MatMul": 1}
