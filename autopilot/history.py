@@ -89,7 +89,7 @@ def read(lines: Iterable[str]) -> History:
             history = _opened(event)
         elif kind in _READERS:
             history = _READERS[kind](history, event)
-        if history.running and kind in _ENDS:
+        if history.running and "job_id" in event and kind != "JobStarted":  # it ends that job
             left = {job: tool for job, tool in history.running.items() if job != event["job_id"]}
             history = replace(history, running=left)
     if history is None:
@@ -160,14 +160,3 @@ _READERS: dict[str, Callable[[History, dict[str, Any]], History]] = {
     "DecisionMade": _decided,
     "PackageBuilt": _packaged,
 }
-_ENDS = frozenset(
-    {
-        "JobFailed",
-        "BaselineMeasured",
-        "SensitivityAnalyzed",
-        "VariantCreated",
-        "VariantBenchmarked",
-        "VariantValidated",
-        "PackageBuilt",
-    }
-)

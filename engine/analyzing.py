@@ -77,8 +77,9 @@ def _confirmed(
     """How much accuracy each of the worst costs alone, on the labelled calibration set; and what was done, in words."""
     try:
         labelled = _calibration(task, interface, bench, labelled=True)
-    except JobProblem:
-        return {}, "not confirmed by accuracy: the calibration set has no labels (a labelled one is evaluated on)"
+    except JobProblem as found:
+        why = "the calibration set cannot be read with labels (where it can, the worst layers are evaluated on it)"
+        return {}, f"not confirmed by accuracy: {why}: {found.problem.message}"
     metric, model = task.evaluation.metric, onnx.load(prepared)
 
     def value(file: Path) -> float:

@@ -15,6 +15,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from ..quantization.graph import output_axis
+
 # Where the time of a network is, and what a quantizer turns into integer kernels.
 QUANTIZED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _LEVELS = 127
@@ -121,15 +123,12 @@ def steps(low: float, high: float) -> tuple[float, int]:
 
 def channel_axis(node: NodeProto) -> int:
     """The axis of a layer's weight that its output channels lie along."""
-    if node.op_type == "Gemm":
-        transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
-        return 0 if transposed else 1
-    return {"Conv": 0, "ConvTranspose": 1}.get(node.op_type, -1)
+    return -1 if node.op_type == "MatMul" else output_axis(node)
 
 
 def rounded_weight(weight: np.ndarray, axis: int) -> np.ndarray:
     """The weight rounded to int8 steps, symmetric, one scale a channel along `axis`; float32, of the same shape."""
     others = tuple(a for a in range(weight.ndim) if a != axis % weight.ndim)
-    largest = np.abs(weight).max(axis=others, keepdims=True)
+    largest = np.abs(weight).max(axis=others, keepdims=True).astype(np.float64)  # a 127th of it need not fit float32
     scale = np.where(largest > 0, largest, 1) / _LEVELS
     return (np.round(weight / scale) * scale).astype(np.float32)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import onnxruntime as ort
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto
 
 from ..measure.inputs import Feeds
-from ..runtimes.onnxruntime import session_options
+from ..quantization.observing import Ends
+from ..quantization.running import Tapped, output_names
 from .layers import Layer, Ranges, Rounding, layers
 
 Report = Callable[[float, str], None]
@@ -59,27 +59,15 @@ def noise(exact: Sequence[Outputs], rounded: Sequence[Outputs]) -> float:
 def activation_ranges(model: ModelProto, names: set[str], feeds: Sequence[Feeds]) -> Ranges:
     """The least and the greatest value of each tensor over all feeds."""
     outer = {value.name for value in model.graph.input}
-    tapped = ModelProto()
-    tapped.CopyFrom(model)
-    del tapped.graph.output[:]
-    inner = sorted(names - outer)
-    tapped.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in inner)
-    found: dict[str, tuple[float, float]] = {}
-    session = _session(tapped) if inner else None
+    seen = {name: Ends() for name in sorted(names)}
+    inner = Tapped(model, [name for name in seen if name not in outer], optimized=False)
     for feed in feeds:
-        values = dict(zip(inner, session.run(None, feed), strict=True)) if session else {}
-        for name, value in {**values, **{name: feed[name] for name in names & outer}}.items():
-            low, high = found.get(name, (np.inf, -np.inf))
-            found[name] = min(low, float(value.min())), max(high, float(value.max()))
-    return found
+        values = inner.run(feed) if inner.tensors else {}
+        for name, ends in seen.items():
+            ends.add(feed[name] if name in outer else values[name])
+    return {name: (ends.lowest, ends.highest) for name, ends in seen.items()}
 
 
 def _outputs(model: ModelProto, feeds: Sequence[Feeds]) -> list[Outputs]:
-    session = _session(model)
-    floats = [index for index, output in enumerate(session.get_outputs()) if output.type == "tensor(float)"]
-    runs = (session.run(None, feed) for feed in feeds)
-    return [[np.asarray(run[index]) for index in floats] for run in runs]
-
-
-def _session(model: ModelProto) -> ort.InferenceSession:
-    return ort.InferenceSession(model.SerializeToString(), session_options(1), providers=["CPUExecutionProvider"])
+    runs = Tapped(model, output_names(model), optimized=True).each(feeds)
+    return [[values for values in run.values() if values.dtype == np.float32] for run in runs]

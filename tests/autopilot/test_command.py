@@ -18,7 +18,7 @@ from edgeopt.state.session import Session, fold
 from edgeopt.state.store import Store
 
 from ..server.test_command_line import edgeopt_says
-from ..server.test_terminal import END, read
+from ..server.test_terminal import END, converse, read
 from ..state import worlds
 from ..tools import planted
 
@@ -145,20 +145,9 @@ def decisions(folder: Path) -> list[DecisionMade]:
 
 
 def talk(folder: Path, *answers: str) -> tuple[int, str]:
-    """Answers each question on a terminal; the exit status, and all that stood on it."""
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-P", "-m", "edgeopt", *resume(folder)]
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True) as process:
-        os.close(theirs)
-        seen = ""
-        for answer in answers:
-            seen += read(ours, until="? ")
-            os.write(ours, answer.encode() if answer == END else f"{answer}\n".encode())
-        seen += read(ours)
-        status = process.wait(timeout=60)
-    os.close(ours)
+    status, seen = converse([sys.executable, "-P", "-m", "edgeopt", *resume(folder)], *answers)
     assert "Traceback" not in seen
-    return status, seen.replace("\r\n", "\n")
+    return status, seen
 
 
 def test_on_a_terminal_a_person_answers_with_a_reason(tmp_path: Path):

@@ -40,11 +40,13 @@ def read(terminal: int, until: str | None = None) -> str:
 
 
 def talk(folder: Path, *answers: str, session: str = planted.SESSION) -> tuple[int, str]:
+    return converse(command(folder, session), *answers)
+
+
+def converse(command: list[str], *answers: str) -> tuple[int, str]:
     """Answers each question in turn; the exit status, and all that stood on the terminal."""
     ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        command(folder, session), stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True
-    ) as process:
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True) as process:
         os.close(theirs)
         seen = ""
         for answer in answers:
