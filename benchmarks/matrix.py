@@ -54,6 +54,15 @@ EXACT = ("export_onnx", "graph_optimize", "openvino fp32", "tflite float32")
 ITERATIONS = 100
 
 
+def plan(source: Source) -> dict[str, list[Step]]:
+    """The steps to take, by target device. TensorRT takes ONNX alone: other sources are asked for it in a session that is
+    open anyway, to be refused there."""
+    if source.model.endswith(".onnx"):
+        return STEPS
+    cpu, pi, jetson = STEPS
+    return {cpu: STEPS[cpu], pi: STEPS[pi] + STEPS[jetson]}
+
+
 def label(step: Step) -> str:
     return " ".join(map(str, step.values()))
 
@@ -187,7 +196,7 @@ async def run(source: Source, device: str, bank: Bank, scratch: Path) -> None:
             )
         if "session" not in baseline:
             return
-        for step in STEPS[device]:
+        for step in plan(source)[device]:
             began = time.monotonic()
             if bank.has(source, device, label(step)):
                 continue
@@ -223,6 +232,7 @@ def table(results: list[dict[str, Any]]) -> str:
 
 def faults(results: list[dict[str, Any]]) -> Iterator[str]:
     """What must not be."""
+    quantized = {source.name for source in sources(DATA) if source.quantized}
     for r in results:
         where = f"{r['source']}, {r['device']}, {r['step']}"
         if "broke" in r:
@@ -231,7 +241,7 @@ def faults(results: list[dict[str, Any]]) -> Iterator[str]:
             if r["expected"] is not None and abs(r["score"] - r["expected"]) > r["within"]:
                 yield f"{where}: {r['score']:.4f}, and {r['expected']:.4f} was published"
         elif "status" in r:
-            if r["step"] in EXACT and r["status"] != "PASS":
+            if r["step"] in EXACT and r["status"] != "PASS" and r["source"] not in quantized:
                 yield f"{where}: {r['status']} ({r['method']})"
             if not r["verified"]:
                 yield f"{where}: no verified package ({r['package']})"
@@ -249,7 +259,7 @@ def main() -> int:
         return 1
     bank = Bank(options.bank)
     for source in () if options.show else sources(DATA):
-        for device, steps in STEPS.items():
+        for device, steps in plan(source).items():
             if options.only.lower() not in source.name.lower() or options.device not in (None, device):
                 continue
             if all(bank.has(source, device, label(step)) for step in steps):
