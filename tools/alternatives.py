@@ -76,7 +76,10 @@ def _of_onnx(made: Artifact) -> list[str]:
                 " held-out calibration samples, channels made alike, mean errors taken off."
             )
         found.append("int8_static with more calibration_samples, from the same source as the evaluation set.")
-        found.append("int8_static with keep_float=[node names]: the first and last layers are the usual suspects.")
+        found.append(
+            "analyze_sensitivity, then mixed_precision (labelled calibration set) or int8_static with keep_float=[the worst"
+            " that it names]: what hurts stays in float."
+        )
         found.append("qat_int8, where the original is PyTorch's and the session has a training_path.")
     if made.technique == "int8_dynamic":
         found.append("int8_static with per_channel=true, calibrated on real samples.")

@@ -20,8 +20,9 @@ from ..state.request import Facts, Request
 from ..state.session import BASELINE, Session
 from .answers import Recommendation, RecommendReply, result
 from .availability import of_step
+from .rescuing import FIND, MIXED, lossy, rescue, was_tried
 from .road import Ctx, enter, shop_of
-from .trees import FIRST_CHOICE, TO_ONNX, Case, suggestions
+from .trees import FIRST_CHOICE, TO_ONNX, Case, Suggestion, suggestions
 from .types import SessionId
 
 # How a step fails for a reason of its own: it would fail again.
@@ -34,6 +35,7 @@ OF_THE_STEP = frozenset(
         "UNAVAILABLE",
         "CALIBRATION_UNFIT",
         "TRAINING_UNFIT",
+        "INVALID_ARGUMENT",
     }
 )
 
@@ -172,9 +174,13 @@ def _optimizing(session: Session, lookup: Lookup) -> list[Recommendation]:
     """What the device's tree has next, but for what was tried and what a guardrail would refuse."""
     if _target_met(session):
         return []
+    rescued = _rescuing(session, lookup)
+    if isinstance(rescued, Recommendation):
+        return [rescued]
     tried = _tried(session)
     found: list[Recommendation] = []
-    for step, reason, rule in suggestions(Case(session, lambda step: _refusal(session, lookup, step) is None)):
+    tree = suggestions(Case(session, lambda step: _refusal(session, lookup, step) is None))
+    for step, reason, rule in [*rescued, *tree]:
         parent = _parent(session, step)
         if parent is None or _key(step.technique, step.model_dump()) in tried or _refusal(session, lookup, step):
             continue
@@ -185,6 +191,20 @@ def _optimizing(session: Session, lookup: Lookup) -> list[Recommendation]:
         because = f"{reason}{_ceiling(session, step.technique)}"
         found.append(_say(session, "optimize_model", because, rule, **arguments))
     return found
+
+
+def _rescuing(session: Session, lookup: Lookup) -> Recommendation | list[Suggestion]:
+    """What comes next where INT8 lost too much: the ranking of layers, then what follows from it."""
+    parent = _parent(session, MIXED)
+    if not lossy(session) or parent is None or _refusal(session, lookup, MIXED):
+        return []
+    if ranked := session.sensitivity.get(parent):
+        return [rescue(session, ranked)] if ranked.layers else []
+    ranking = Request("analyze_sensitivity", variant_id=parent)
+    if was_tried(session, parent) or judge(session, ranking, Facts(owner=session.opened.owner)):
+        return []
+    because = "INT8 lost too much: rank the layers by what quantizing each alone costs, on calibration data (no look is paid)."
+    return _say(session, "analyze_sensitivity", because, FIND, parent=parent)
 
 
 def _refusal(session: Session, lookup: Lookup, step: Step) -> Refusal | None:
@@ -222,7 +242,7 @@ def _key(technique: str, parameters: Mapping[str, Any]) -> tuple[Any, ...]:
         *("quantization", "precision", "float_layers", "ratio"),
         *("per_channel", "calibrator", "equalize", "bias_correction"),
     )
-    return technique, *(parameters.get(name) for name in named)
+    return technique, *(parameters.get(name) for name in named), str(parameters.get("keep_float") or [])
 
 
 def _tried(session: Session) -> set[tuple[Any, ...]]:

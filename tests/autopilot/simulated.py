@@ -10,9 +10,10 @@ from typing import Any, Literal
 import hypothesis
 from edgeopt.autopilot.history import History, read
 from edgeopt.autopilot.policy import Call, Goal, Known, Stop, next_move
+from edgeopt.contract.measures import LayerScore
 from edgeopt.contract.refusals import Refusal
 from edgeopt.contract.steps import MAKES, Step, precision_asked
-from edgeopt.state.events import Event, JobFailed, ReportRendered
+from edgeopt.state.events import Event, JobFailed, ReportRendered, SensitivityAnalyzed
 from edgeopt.state.guardrails import judge
 from edgeopt.state.request import Facts, Request
 from edgeopt.state.rules.decisions import needs_person
@@ -91,6 +92,8 @@ class Server:
         match call.tool:
             case "profile_model":
                 return worlds.profiled(self.number)
+            case "analyze_sensitivity":
+                return self._ranked(call)
             case "optimize_model":
                 return self._made(call)
             case "benchmark_variant":
@@ -118,6 +121,14 @@ class Server:
             return events
         started = worlds.started(self.number, call.tool, call.variant_id)
         return [started, JobFailed(job_id=started.job_id, code="KILLED", message="out of memory")]
+
+    def _ranked(self, call: Call) -> list[Event]:
+        layers = [LayerScore(name="conv", op="Conv", score=0.1, accuracy_drop=0.01)]
+        started = worlds.started(self.number, call.tool)
+        found = SensitivityAnalyzed(
+            job_id=started.job_id, parent_id=call.arguments["parent"], layers=layers, of=1, samples=24, confirmation=""
+        )
+        return [started, found]
 
     def _made(self, call: Call) -> list[Event]:
         number = int(self.session.next_variant_id()[1:])

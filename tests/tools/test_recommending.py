@@ -10,9 +10,9 @@ from typing import Any, get_args
 import pytest
 from edgeopt.contract.devices import DEVICES
 from edgeopt.contract.instead import deployable
-from edgeopt.contract.measures import Artifact
+from edgeopt.contract.measures import Artifact, LayerScore
 from edgeopt.contract.steps import MAKES, Step, precision_asked, takes
-from edgeopt.state.events import JobFailed, VariantCreated
+from edgeopt.state.events import Event, JobFailed, SensitivityAnalyzed, VariantCreated
 from edgeopt.state.guardrails import judge
 from edgeopt.state.request import Facts, Request
 from edgeopt.state.session import BASELINE, Session
@@ -62,9 +62,8 @@ def agreeable(session: Session, called: Recommendation, lookup: Callable[..., di
         parent = session.best if arguments["parent"] == "best" else arguments["parent"]
         facts = replace(facts, **lookup(session, step, parent))
         return judge(session, Request("optimize_model", variant_id=parent, step=step, identity="x"), facts) is None
-    request = Request(
-        called.tool, variant_id=arguments.get("variant_id"), outcome=arguments.get("outcome"), identity="x"
-    )
+    named = arguments.get("parent", arguments.get("variant_id"))
+    request = Request(called.tool, variant_id=named, outcome=arguments.get("outcome"), identity="x")
     return judge(session, request, facts) is None
 
 
@@ -82,6 +81,8 @@ def follow(session: Session, lookup: Callable[..., dict[str, Any]], verdict: wor
                 parent = session.best if called.arguments["parent"] == "best" else called.arguments["parent"]
                 taken.append(told(session, step, parent))
                 session = worlds.grown(session, *made(session, job, step, parent))
+            case "analyze_sensitivity":
+                session = worlds.grown(session, *ranked(job, called.arguments["parent"]))
             case "benchmark_variant":
                 session = worlds.grown(session, *worlds.benchmarked(job, variant, 1 + 0.4 * int(variant[1:])))
             case "validate_variant":
@@ -94,6 +95,14 @@ def follow(session: Session, lookup: Callable[..., dict[str, Any]], verdict: wor
                 assert called.tool == "render_report"
                 return taken
     raise AssertionError(f"no end: {taken}")
+
+
+def ranked(job: int, parent: str, drop: float | None = 0.01) -> list[Event]:
+    layers = [LayerScore(name=name, op="Conv", score=0.1, accuracy_drop=drop) for name in ("a", "b", "c")]
+    found = SensitivityAnalyzed(
+        job_id=f"j{job}", parent_id=parent, layers=layers, of=9, samples=24, confirmation="as drawn"
+    )
+    return [worlds.started(job, "analyze_sensitivity"), found]
 
 
 def told(session: Session, step: Step, parent: str) -> str:
@@ -171,6 +180,60 @@ def test_convolutions_are_never_quantized_dynamically_in_onnx_runtime():
         for source, convolution in CONVOLUTIONS.items():
             session = begun(device, source, [convolution, PRODUCTS[source]])
             assert not [step for step in follow(session, EVERYTHING, "FAIL") if "int8_dynamic" in step]
+
+
+def judged_int8(verdict: worlds.Verdict, **opened: Any) -> Session:
+    """A session whose INT8 was made, measured, judged and, where it lost too much, given up."""
+    session = begun("cpu-generic", "onnx", ["Conv"])
+    session = replace(session, opened=session.opened.model_copy(update=opened))
+    made_so = [*worlds.created(2, 1), *worlds.benchmarked(3, "v1"), *worlds.validated(4, "v1", verdict)]
+    session = worlds.grown(session, *made_so)
+    return worlds.grown(session, worlds.decided(session, "v1", "keep" if verdict == "PASS" else "revert", False))
+
+
+@pytest.mark.parametrize("verdict", ["FAIL", "INCONCLUSIVE"])
+def test_after_int8_that_loses_too_much_come_the_layers_and_then_those_layers_in_float(verdict: worlds.Verdict):
+    session = judged_int8(verdict)
+    (first,) = recommendations(session, EVERYTHING)[:1]
+    assert (first.tool, first.arguments["parent"]) == ("analyze_sensitivity", BASELINE)
+    assert first.rule == "INT8 that loses too much: find the layers"
+    second = recommendations(worlds.grown(session, *ranked(5, BASELINE)), EVERYTHING)[0]
+    assert second.arguments["step"] == {"technique": "mixed_precision"}
+    assert second.rule == "INT8 that loses too much: keep in float what hurts"
+    assert "in a, b" in second.reason
+
+
+def test_where_accuracy_cannot_be_searched_for_the_worst_layers_are_named():
+    without_labels = worlds.grown(judged_int8("FAIL"), *ranked(5, BASELINE, drop=None))
+    adapted = worlds.opened().evaluation.model_copy(update={"adapter": "file.py:function"})
+    with_code = worlds.grown(judged_int8("FAIL", evaluation=adapted), *ranked(5, BASELINE))
+    for session in (without_labels, with_code):
+        step = recommendations(session, EVERYTHING)[0].arguments["step"]
+        assert step["technique"] == "int8_static"
+        assert step["keep_float"] == ["a", "b", "c"]
+
+
+def test_int8_that_passes_needs_no_rescue():
+    rules = {called.rule for called in recommendations(judged_int8("PASS"), EVERYTHING)}
+    assert not any("loses too much" in rule for rule in rules)
+
+
+def test_a_ranking_that_broke_is_not_recommended_again():
+    session = judged_int8("FAIL")
+    begun_so = worlds.started(5, "analyze_sensitivity").model_copy(update={"arguments": {"parent": BASELINE}})
+    broken = worlds.grown(session, begun_so, JobFailed(job_id="j5", code="BAD_FILE", message=""))
+    assert "analyze_sensitivity" not in {called.tool for called in recommendations(broken, EVERYTHING)}
+
+
+def test_mixed_precision_that_fails_too_is_not_tried_twice():
+    session = worlds.grown(judged_int8("FAIL"), *ranked(5, BASELINE))
+    step = STEP.validate_python(recommendations(session, EVERYTHING)[0].arguments["step"])
+    session = worlds.grown(session, *made(session, 6, step, BASELINE))
+    session = worlds.grown(session, *worlds.benchmarked(7, "v2"), *worlds.validated(8, "v2", "FAIL"))
+    session = worlds.grown(session, worlds.decided(session, "v2", "revert", False))
+    assert {"technique": "mixed_precision"} not in [
+        c.arguments.get("step") for c in recommendations(session, EVERYTHING)
+    ]
 
 
 STATES = st.deferred(lambda: st.sampled_from(explored()[0]))
