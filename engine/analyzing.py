@@ -11,22 +11,23 @@ from ..contract.measures import Interface, LayerScore
 from ..contract.text import untrusted
 from .bench import Bench
 from .data.dataset import Dataset, open_dataset
+from .data.thinning import thinned
 from .jobs import Analyze, Analyzed
 from .measure.accuracy import evaluate
-from .measure.inputs import Feeds
 from .models import onnx_file
 from .models.model_file import open_file
 from .problems import JobProblem
 from .runtimes.runner import open_runner
 from .samples import batches, evenly
 from .sensitivity.layers import Rounding
-from .sensitivity.ranking import Sensitivity, activation_ranges, rank
+from .sensitivity.ranking import Sensitivity, rank
 from .techniques.base import refuse_unless_float32
 from .techniques.preparing import PER_CHANNEL, prepare, raised
 
 # The outputs of so few samples rank the layers; the ranges come from the same ones.
-_SAMPLES = 32
-_CONFIRMED = 5
+_SAMPLES = 24
+# Evaluations are what the analysis takes longest for: the worst few, on so many labelled samples.
+_CONFIRMED, _CONFIRMED_ON = 5, 128
 _ANSWERED = 20
 
 
@@ -53,7 +54,7 @@ def run(task: Analyze, bench: Bench) -> Analyzed:
     chosen = evenly(len(calibration), _SAMPLES)
     feeds = [runner.native(fed) for fed in batches(calibration, runner.inputs, chosen)]
     scores = rank(model, feeds, lambda done, what: bench.report(0.05 + 0.65 * done, what))
-    drops, said = _confirmed(task, interface, prepared, scores[:_CONFIRMED], feeds, bench)
+    drops, said = _confirmed(task, interface, prepared, scores[:_CONFIRMED], bench)
     found = [
         LayerScore(
             name=untrusted(score.layer.name, 120),
@@ -72,14 +73,15 @@ def _calibration(task: Analyze, interface: Interface, bench: Bench, *, labelled:
 
 
 def _confirmed(
-    task: Analyze, interface: Interface, prepared: Path, worst: list[Sensitivity], feeds: list[Feeds], bench: Bench
+    task: Analyze, interface: Interface, prepared: Path, worst: list[Sensitivity], bench: Bench
 ) -> tuple[dict[str, float], str]:
     """How much accuracy each of the worst costs alone, on the labelled calibration set; and what was done, in words."""
     try:
-        labelled = _calibration(task, interface, bench, labelled=True)
+        whole_set = _calibration(task, interface, bench, labelled=True)
     except JobProblem as found:
         why = "the calibration set cannot be read with labels (where it can, the worst layers are evaluated on it)"
         return {}, f"not confirmed by accuracy: {why}: {found.problem.message}"
+    labelled = thinned(whole_set, _CONFIRMED_ON)
     metric, model = task.evaluation.metric, onnx.load(prepared)
 
     def value(file: Path) -> float:
@@ -94,14 +96,14 @@ def _confirmed(
         ).value()
 
     whole = value(prepared)
-    names = {name for score in worst for name in score.layer.activations}
-    rounding, file, drops = Rounding(model, activation_ranges(model, names, feeds)), bench.tmp / "alone.onnx", {}
+    ranges = {name: ends for score in worst for name, ends in score.ranges.items()}
+    rounding, file, drops = Rounding(model, ranges), bench.tmp / "alone.onnx", {}
     for number, score in enumerate(worst, 1):
         bench.report(0.7 + 0.3 * number / len(worst), f"evaluating the model with {score.layer.name} alone quantized")
         with rounding.of(score.layer) as rounded:
             onnx.save(rounded, file)
         drops[score.layer.name] = round(whole - value(file), 6)
     return drops, (
-        f"accuracy_drop: {metric} of the float model ({whole:.4f} on the {len(labelled)} labelled calibration samples) less that"
+        f"accuracy_drop: {metric} of the float model ({whole:.4f} on {labelled.samples} of the {whole_set.samples} labelled calibration samples) less that"
         " with this layer alone quantized; the evaluation set was not opened"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -10,8 +11,6 @@ from onnx import ModelProto, ValueInfoProto
 
 from ..runtimes.onnxruntime import session_options
 from .samples import Feeds
-
-_ALL_CORES = 0
 
 
 class Tapped:
@@ -27,7 +26,8 @@ class Tapped:
         tapped.CopyFrom(model)
         del tapped.graph.output[:]
         tapped.graph.output.extend(ValueInfoProto(name=name) for name in self.tensors)
-        options = session_options(_ALL_CORES)
+        # ONNX Runtime's own choice overlooks that a process may be held to fewer processors, whose threads then spin.
+        options = session_options(len(os.sched_getaffinity(0)))
         level = ort.GraphOptimizationLevel
         options.graph_optimization_level = level.ORT_ENABLE_ALL if optimized else level.ORT_DISABLE_ALL
         self._session = ort.InferenceSession(tapped.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -1,7 +1,8 @@
 """Layers ranked by the error that quantizing each alone leaves in the model's outputs.
 
 The outputs of a few dozen samples are enough for that, and no labels are needed: a network with one rounded layer differs
-from the float one in every output, long before a decision changes. So it costs a fraction of an evaluation for each layer.
+from the float one in every output, long before a decision changes. So it costs a fraction of an evaluation for each layer,
+and of the model only what comes after the layer.
 """
 
 from __future__ import annotations
@@ -16,30 +17,33 @@ from ..measure.inputs import Feeds
 from ..quantization.observing import Ends
 from ..quantization.running import Tapped, output_names
 from .layers import Layer, Ranges, Rounding, layers
+from .walk import Walk
 
 Report = Callable[[float, str], None]
 Outputs = list[np.ndarray]
 
 
 class Sensitivity(NamedTuple):
-    """`noise`: the power of the error in the outputs over the power of the outputs, from quantizing this layer alone."""
+    """`noise`: the power of the error in the outputs over the power of the outputs, from quantizing this layer alone.
+    `ranges`: of its activations."""
 
     layer: Layer
     noise: float
+    ranges: Ranges
 
 
 def rank(model: ModelProto, feeds: Sequence[Feeds], report: Report) -> list[Sensitivity]:
-    """The layers of a float model, the most sensitive first. `feeds`: real inputs by the model's own names.
-
-    `model` is changed meanwhile, and is what it was afterwards.
-    """
+    """The layers of a float model, the most sensitive first. `feeds`: real inputs by the model's own names, one at least."""
     found = layers(model)
     ranges = activation_ranges(model, {name for layer in found for name in layer.activations}, feeds)
-    rounding, exact = Rounding(model, ranges), _outputs(model, feeds)
+    exact, walk = _outputs(model, feeds), Walk(model, feeds)
     scores: list[Sensitivity] = []
     for number, layer in enumerate(found, 1):
-        with rounding.of(layer) as rounded:
-            scores.append(Sensitivity(layer, noise(exact, _outputs(rounded, feeds))))
+        walk.to(layer.place)
+        rest, there = walk.rest(), layer._replace(place=layer.place - walk.place)
+        with Rounding(rest, ranges).of(there) as rounded:
+            left = noise(exact, _outputs(rounded, walk.values))
+        scores.append(Sensitivity(layer, left, {name: ranges[name] for name in layer.activations}))
         report(number / len(found), f"quantizing layer {number} of {len(found)} alone")
     return sorted(scores, key=lambda score: -score.noise)
 
