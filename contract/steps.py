@@ -22,6 +22,13 @@ class GraphOptimize(Record):
     technique: Literal["graph_optimize"]
 
 
+class SessionOptions(Record):
+    """ONNX Runtime's; auto times them."""
+
+    technique: Literal["session_options"]
+    choice: Literal["auto", "no_norm_fusions", "extended", "basic"] = "auto"
+
+
 class ExportOnnx(Record):
     technique: Literal["export_onnx"]
     opset: Annotated[int, Field(ge=11)] | None = None
@@ -141,6 +148,7 @@ class OpenVINO(Record):
 Step = Annotated[
     Simplify
     | GraphOptimize
+    | SessionOptions
     | ExportOnnx
     | Float16
     | Int8Dynamic
@@ -174,7 +182,7 @@ PRUNING: frozenset[str] = frozenset({"prune_structured", "prune_unstructured"})
 MAKES: dict[str, str] = {"tflite": "tflite", "openvino": "openvino", "tensorrt": "tensorrt"}
 # Those that make a model in the format of their parent, to be converted later.
 _KEEPING: frozenset[str] = frozenset({"prune_structured", "prune_unstructured", "distill"})
-_EXACT = frozenset({"simplify", "graph_optimize", "export_onnx"})
+_EXACT = frozenset({"simplify", "graph_optimize", "session_options", "export_onnx"})
 _PRECISIONS: dict[str, Precision] = {
     "float16": "fp16",
     "fp16": "fp16",

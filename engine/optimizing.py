@@ -15,6 +15,7 @@ from ..contract.steps import (
     TAKES,
     TRAINED,
     Distill,
+    SessionOptions,
     Step,
     claims_exact,
     made_format,
@@ -34,14 +35,16 @@ from .digests import file_digest
 from .explaining.kinds import runs_as
 from .explaining.operators import Workload, profile
 from .jobs import Optimize, Optimized
+from .measure.rotation import rotation
 from .models.model_file import SUFFIXES, ModelFile, open_file
 from .parting import share, where_they_part
 from .problems import JobProblem
 from .quantization.searching import open_search
+from .runtimes.recorded_options import recorded_options
 from .runtimes.runner import open_runner
 from .samples import batches, evenly
 from .techniques import technique
-from .techniques.base import Made, SearchingTechnique, Technique, TrainedTechnique
+from .techniques.base import Made, SearchingTechnique, Technique, TimedTechnique, TrainedTechnique
 
 # Enough to see outputs that no longer depend on the input; how accurate they are is measured later.
 _ACCEPTANCE_SAMPLES = 32
@@ -72,6 +75,8 @@ def run(task: Optimize, bench: Bench) -> Optimized:
         made = _train(task, parent.path, out, evaluation, interface, bench)
     elif searches(task.step):
         made = _search(task, evaluation.preprocessing, parent.path, out, calibration, interface, bench)
+    elif isinstance(task.step, SessionOptions):
+        made = _tune(task.step, parent.path, out, evaluation, interface, bench)
     else:
         made = _make(task.step, parent.path, out, calibration, interface, bench)
 
@@ -82,8 +87,13 @@ def run(task: Optimize, bench: Bench) -> Optimized:
     # What is quantized is rounded where each runtime's kernels round: such a parent is never matched, and is judged by samples.
     if gap > MATCH and parent.precision != "int8" and claims_exact(task.step.technique, task.step.model_dump()):
         raise _part(gap, task, parent, out, calibration, interface, evaluation, bench)
-    changed = converted or new.graph != parent.graph
-    notes = [*made.notes, *audited, *_not_as_asked(task.step, out, evaluation, interface, bench)]
+    changed = converted or new.graph != parent.graph or _options(out) != _options(parent.path)
+    notes = [
+        *made.notes,
+        *_dropped(task.step, parent.path, out),
+        *audited,
+        *_not_as_asked(task.step, out, evaluation, interface, bench),
+    ]
     if converted:
         notes += [f"outputs differ from the parent's by {gap:.2g} of their range at most, on real samples"]
         notes += differences(out, interface)
@@ -217,6 +227,30 @@ def _search(
     step, searching = task.step, open_search(task, preprocessing, interface, parent, bench)
     search = cast(SearchingTechnique, technique(step.technique)).search
     return _coped_with(step, lambda: search(parent, step, out, calibration, searching, interface, bench))
+
+
+def _tune(
+    step: SessionOptions, parent: Path, out: Path, evaluation: Dataset, interface: Interface, bench: Bench
+) -> Made:
+    """Runs a technique that chooses by time, on the inputs that a benchmark times; their labels are not read."""
+    runner = open_runner(parent, interface=interface)
+    timed = [runner.native(batch) for batch in rotation(evaluation, runner.inputs, 1)]
+    tune = cast(TimedTechnique, technique(step.technique)).tune
+    return _coped_with(step, lambda: tune(parent, step, out, timed, bench))
+
+
+def _options(model: Path) -> dict[str, Any]:
+    return recorded_options(model) if model.suffix == ".onnx" else {}
+
+
+def _dropped(step: Step, parent: Path, out: Path) -> list[str]:
+    """That options were left behind, which were chosen for another graph."""
+    if step.technique == "session_options" or out.suffix != ".onnx" or not _options(parent):
+        return []
+    return [
+        f"the parent's session options ({_options(parent)}) were chosen for its own graph and left out: take session_options"
+        " on this variant, if it is kept"
+    ]
 
 
 def _train(task: Optimize, parent: Path, out: Path, evaluation: Dataset, interface: Interface, bench: Bench) -> Made:

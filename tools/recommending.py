@@ -219,7 +219,7 @@ def _parent(session: Session, step: Step) -> str | None:
     best = session.best
     if step.technique == "prune_structured":  # each rung is of the original: ratios do not add up
         return BASELINE if takes(step.technique, session.format_of(BASELINE)) else None
-    if step.technique in ("simplify", "graph_optimize"):
+    if step.technique in ("simplify", "graph_optimize", "session_options"):
         return best if takes(step.technique, session.format_of(best)) else None
     for made in reversed(session.chain(best)):
         if made.precision == "fp32" and takes(step.technique, made.format):
@@ -239,7 +239,7 @@ def _rounded(session: Session) -> bool:
 def _key(technique: str, parameters: Mapping[str, Any]) -> tuple[Any, ...]:
     """What makes two steps the same attempt."""
     named = (
-        *("quantization", "precision", "float_layers", "ratio"),
+        *("quantization", "precision", "float_layers", "ratio", "choice"),
         *("per_channel", "calibrator", "equalize", "bias_correction"),
     )
     return technique, *(parameters.get(name) for name in named), str(parameters.get("keep_float") or [])

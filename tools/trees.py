@@ -21,6 +21,7 @@ from ..contract.steps import (
     OpenVINO,
     PruneStructured,
     QatInt8,
+    SessionOptions,
     Simplify,
     Step,
     TensorRT,
@@ -154,10 +155,12 @@ def _cpu(case: Case) -> Iterator[Suggestion]:
     then other runtimes in float and half precision."""
     if case.precisions & {"int8"}:
         yield from (other for other in _int8_on_cpu(case) if other.step.technique != "int8_static")
+        yield from _session_options(case)
         return
     yield from _to_onnx(case, "cpu")
     yield Suggestion(GraphOptimize(technique="graph_optimize"), "Graph optimization costs no accuracy; it shows what is left to gain.", "cpu: graph optimization first")  # fmt: skip
     yield from _int8_on_cpu(case)
+    yield from _session_options(case)
     yield Suggestion(OpenVINO(technique="openvino", precision="fp32"), "The same function in another runtime: no accuracy is at stake.", "cpu: OpenVINO in float32")  # fmt: skip
     yield Suggestion(OpenVINO(technique="openvino", precision="fp16", float_layers="bfloat16"), "Half precision that some CPUs compute in: twice as fast there, and no calibration.", "cpu: OpenVINO in bfloat16")  # fmt: skip
     half = TFLite(technique="tflite", quantization="float16") if case.format in ("tflite", "tensorflow") else Float16(technique="float16")  # fmt: skip
@@ -178,6 +181,11 @@ def _int8_on_cpu(case: Case) -> Iterator[Suggestion]:
         if case.calibrated:
             yield Suggestion(TFLite(technique="tflite", quantization="int8"), "INT8 of the float model in TFLite, whose kernels win on some convolutional nets.", "cpu: INT8 in TFLite too")  # fmt: skip
         yield Suggestion(dynamic, "INT8 weights without calibration; in TFLite convolutions gain by it.", "cpu: dynamic INT8 in TFLite")  # fmt: skip
+
+
+def _session_options(case: Case) -> Iterator[Suggestion]:
+    if case.products_alone and case.format == "onnx":
+        yield Suggestion(SessionOptions(technique="session_options"), "ONNX Runtime's fusions of matrix products and norms do not pay on every CPU: this times the model with and without.", "cpu: MatMul nets, session options")  # fmt: skip
 
 
 def _to_onnx(case: Case, branch: str) -> Iterator[Suggestion]:

@@ -21,7 +21,7 @@ import onnxruntime
 from ...contract.text import untrusted
 from ..measure.cores import cores_for
 from ..measure.inputs import Feeds
-from ..runtimes.onnxruntime import open_session, session_options
+from ..runtimes.onnxruntime import inference_session, open_session, session_options
 
 # Blocks, as in every comparison: a model that is called after another finds the caches full of that one.
 BLOCKS = 4
@@ -86,8 +86,7 @@ def profile(workloads: Sequence[Workload], threads: int, tmp: Path, blocks: int 
             options = session_options(threads, cores)
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(folder, f"profile{index}"))
-            providers = ["CPUExecutionProvider"]
-            sessions.append(onnxruntime.InferenceSession(str(workload.model), options, providers=providers))
+            sessions.append(inference_session(Path(workload.model), options))
         rotations = [cycle(workload.batches) for workload in workloads]
         started, done = time.monotonic(), 0
         while done == 0 or (done < blocks and time.monotonic() - started < SECONDS):

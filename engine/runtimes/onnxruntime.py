@@ -21,6 +21,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import (
     RuntimeException,
 )
 
+from .recorded_options import recorded_options
 from .session import NotLoadable, NotRunnable, Port, reject
 
 # ONNX Runtime's exceptions share no base of their own.
@@ -66,12 +67,20 @@ class OnnxRuntimeSession:
 
 
 def open_session(path: Path, threads: int, cores: Sequence[int] = ()) -> OnnxRuntimeSession:
-    """Loads an ONNX file, with `session_options`. NotLoadable."""
-    options = session_options(threads, cores)
+    """Loads an ONNX file, with `session_options` and those that it carries. NotLoadable."""
     try:
-        return OnnxRuntimeSession(ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
+        return OnnxRuntimeSession(inference_session(path, session_options(threads, cores)))
     except ORT_ERRORS as error:
         reject(NotLoadable, error)
+
+
+def inference_session(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
+    """The file with these options, and with those that it carries (`recorded_options`). Raises ORT_ERRORS."""
+    recorded = recorded_options(path)
+    if level := recorded.get("level"):
+        options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, f"ORT_ENABLE_{level.upper()}")
+    disabled = recorded.get("disabled_optimizers")
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled)
 
 
 def session_options(threads: int, cores: Sequence[int] = ()) -> ort.SessionOptions:

@@ -12,8 +12,10 @@ from ... import __version__
 from ...contract.measures import Interface
 from ..bench import Bench
 from ..data.dataset import Dataset
+from ..measure.inputs import Feeds
 from ..models.identity import strip_unused_opsets
 from ..problems import JobProblem
+from ..runtimes.recorded_options import OPTIONS_KEY
 
 if TYPE_CHECKING:
     from ..quantization.searching import Search
@@ -55,6 +57,12 @@ class SearchingTechnique(Protocol):
         ...
 
 
+class TimedTechnique(Protocol):
+    def tune(self, parent: Path, step: Any, out: Path, timed: list[Feeds], bench: Bench) -> Made:
+        """As `Technique.run`, of techniques that choose by time: `timed` are real inputs, as the runtime takes them."""
+        ...
+
+
 class TrainedTechnique(Protocol):
     def train(
         self, parent: Path, step: Any, out: Path, course: Course | None, interface: Interface, bench: Bench
@@ -64,10 +72,11 @@ class TrainedTechnique(Protocol):
 
 
 def write(model: ModelProto, parent: ModelProto, out: Path) -> None:
-    """Saves a technique's graph with the parent's own metadata, and without what the tools left in it."""
+    """Saves a technique's graph with the parent's own metadata, and without what the tools left in it. Session options are
+    no part of that: they were chosen for the parent's graph."""
     strip_unused_opsets(model)
     del model.metadata_props[:]
-    model.metadata_props.extend(parent.metadata_props)
+    model.metadata_props.extend(entry for entry in parent.metadata_props if entry.key != OPTIONS_KEY)
     model.domain, model.model_version, model.doc_string = parent.domain, parent.model_version, parent.doc_string
     model.producer_name, model.producer_version = "edgeopt", __version__
     out.write_bytes(model.SerializeToString(deterministic=True))
