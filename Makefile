@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DONE := $(VENV)/.installed
 EXTRAS := $(VENV)/.extras
 
-.PHONY: demo test test-all test-formats lint types benchmarks clean
+.PHONY: demo test test-all test-formats lint types snapshots benchmarks clean
 
 $(DONE): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -35,6 +35,10 @@ lint: $(DONE)
 
 types: $(EXTRAS)
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+# What clients see of the tools, written down again after a change that is meant.
+snapshots: $(DONE)
+	EDGEOPT_RENEW_SNAPSHOTS=1 $(BIN)/python -m pytest tests/server/test_snapshots.py
 
 benchmarks: $(DONE)
 	$(BIN)/python benchmarks/server.py

@@ -39,6 +39,7 @@ from ..tools.reporting import render_report
 from ..tools.waiting import cancel_job, wait_for_job
 from ..tools.workshop import Settings, Workshop, open_store
 from . import prompts, resources
+from .listing import listed
 from .machine import device_name
 
 log = logging.getLogger(__name__)
@@ -95,16 +96,8 @@ class EdgeoptServer(MCPServer[Workshop]):
             return found.answer()
 
     async def list_tools(self) -> list[Tool]:
-        """The tools, without the titles that the schema generator makes of names: they say nothing and cost tokens."""
-        return [
-            tool.model_copy(
-                update={
-                    "input_schema": _untitled(tool.input_schema),
-                    "output_schema": _untitled(tool.output_schema, describe=False),
-                }
-            )
-            for tool in await super().list_tools()
-        ]
+        """The tools, in the order of the phases."""
+        return [listed(tool) for tool in await super().list_tools()]
 
     def _no_unknown(self, name: str, arguments: dict[str, Any]) -> None:
         """The SDK drops unknown arguments silently; a forged or misspelt one must be heard of. So must an unknown tool."""
@@ -120,23 +113,6 @@ class EdgeoptServer(MCPServer[Workshop]):
                 f"{name} has no argument {', '.join(unknown[:5])}. It takes: {', '.join(known)}.",
                 missing=[f"remove {a}" for a in unknown[:5]],
             )
-
-
-def _untitled(schema: Any, *, describe: bool = True) -> Any:
-    """A JSON schema without generated titles, and without descriptions where nobody reads them."""
-    if isinstance(schema, list):
-        return [_untitled(part, describe=describe) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    drop = ("title",) if describe else ("title", "description")
-    return {
-        # Below "properties" and "$defs" the keys are names of ours, one of which may be "title".
-        key: {name: _untitled(part, describe=describe) for name, part in value.items()}
-        if key in ("properties", "$defs")
-        else _untitled(value, describe=describe)
-        for key, value in schema.items()
-        if not (key in drop and isinstance(value, str))
-    }
 
 
 def _refusal_behind(error: BaseException | None, *, unexpected: bool) -> Refused | JobBroke | None:

@@ -48,7 +48,7 @@ def _instead(session: Session, request: Request, facts: Facts) -> list[NextCall]
             session,
             "optimize_model",
             f"makes {MAKES.get(step.technique, 'onnx')}, which deploys there",
-            step=step.model_dump(mode="json"),
+            step=step.model_dump(mode="json", exclude_none=True),
             parent=request.variant_id,
         )
         for step in facts.instead[:2]
