@@ -7,6 +7,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,18 @@ from mcp.server.auth.settings import AuthSettings
 from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import Context, MCPServer, RequestStateSecurity
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
-from mcp.types import CallToolResult, InputRequiredResult, Tool, ToolAnnotations
+from mcp.types import (
+    CallToolResult,
+    Completion,
+    CompletionArgument,
+    CompletionContext,
+    InputRequiredResult,
+    PromptReference,
+    Resource,
+    ResourceTemplateReference,
+    Tool,
+    ToolAnnotations,
+)
 from pydantic import ValidationError
 
 from .. import __version__
@@ -36,11 +48,15 @@ from ..tools.packaging import package_variant
 from ..tools.profiling import profile_model
 from ..tools.recommending import recommend_next
 from ..tools.reporting import render_report
+from ..tools.road import caller, in_thread
 from ..tools.waiting import cancel_job, wait_for_job
 from ..tools.workshop import Settings, Workshop, open_store
 from . import prompts, resources
+from .completing import complete
 from .listing import listed
 from .machine import device_name
+from .updates import Updates
+from .updates import register as register_updates
 
 log = logging.getLogger(__name__)
 
@@ -82,12 +98,18 @@ TOOLS: tuple[tuple[Callable[..., Awaitable[CallToolResult]], ToolAnnotations], .
 class EdgeoptServer(MCPServer[Workshop]):
     """The SDK's server, with the seam: whatever goes wrong on purpose leaves in the contract's envelope."""
 
+    shop: Workshop  # while it runs
+    updates: Updates
+
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Workshop, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
         try:
             self._no_unknown(name, arguments)
-            return await super().call_tool(name, arguments, context)
+            answer = await super().call_tool(name, arguments, context)
+            if name == "open_session" and isinstance(answer, CallToolResult):
+                await self.updates.list_changed()
+            return answer
         except ToolError as error:
             found = _refusal_behind(error, unexpected=isinstance(error, UnexpectedToolError))
             if found is None:
@@ -98,6 +120,10 @@ class EdgeoptServer(MCPServer[Workshop]):
     async def list_tools(self) -> list[Tool]:
         """The tools, in the order of the phases."""
         return [listed(tool) for tool in await super().list_tools()]
+
+    async def list_resources(self) -> list[Resource]:
+        """What is always there, and the newest sessions of the caller."""
+        return [*await super().list_resources(), *await in_thread(self.shop, resources.newest, self.shop, caller())]
 
     def _no_unknown(self, name: str, arguments: dict[str, Any]) -> None:
         """The SDK drops unknown arguments silently; a forged or misspelt one must be heard of. So must an unknown tool."""
@@ -194,9 +220,13 @@ def build(
     async def lifespan(_: MCPServer[Workshop]) -> AsyncIterator[Workshop]:
         store = open_store(settings)
         try:
-            yield Workshop(settings, store, LocalExecutor(), device_name(), anyio.CapacityLimiter(4))
+            server.shop = Workshop(settings, store, LocalExecutor(), device_name(), anyio.CapacityLimiter(4))
+            async with updates.watching(partial(resources.read, server.shop)):
+                yield server.shop
         finally:
             store.close()
+
+    updates = Updates(caller)
 
     server = EdgeoptServer(
         "edgeopt",
@@ -207,11 +237,28 @@ def build(
         log_level="WARNING",
         request_state_security=RequestStateSecurity(keys=[_state_key(settings.workspace)], ttl=7 * 24 * 3600),
         cache_hints={"tools/list": CacheHint(ttl_ms=60_000, scope="public")},
+        middleware=[updates.middleware],
+        subscriptions=updates.bus,
         auth=auth,
         token_verifier=token_verifier,
     )
+    server.updates = updates
     for tool, hints in TOOLS:
         server.add_tool(tool, annotations=hints)
     prompts.register(server)
     resources.register(server)
+    register_updates(server, updates)
+
+    @server.completion()
+    async def completion(
+        ref: PromptReference | ResourceTemplateReference,
+        argument: CompletionArgument,
+        context: CompletionContext | None,
+    ) -> Completion:
+        given = (context.arguments if context else None) or {}
+        prompt = ref.name if isinstance(ref, PromptReference) else ""
+        return await in_thread(
+            server.shop, complete, server.shop, caller(), argument.name, argument.value, given, prompt
+        )
+
     return server

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
+from functools import partial
 from typing import Any, cast
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError
+from mcp.types import Resource
 
 from ..state.block import state_block
 from ..state.session import Session
+from ..state.store import HistoryEdited
 from ..tools.answers import Refused
+from ..tools.overview import own_sessions
+from ..tools.recording import reconcile
 from ..tools.reporting import summary, tradeoff
-from ..tools.road import Ctx, enter
+from ..tools.road import Ctx, enter, in_thread
 from ..tools.workshop import Workshop
+
+ROOT = "edgeopt://sessions/"
+MIME = {"state": "text/plain", "events": "application/jsonl", "report": "text/markdown"}
+URI = re.compile(rf"{ROOT}(s_[0-9a-f]{{32}})/(state|events|report|variants/([^/]+))")
+# The newest sessions are listed by name; the templates reach all of them.
+LISTED = 5
 
 
 async def _session(session_id: str, ctx: Context) -> Session:
@@ -26,12 +38,33 @@ async def _session(session_id: str, ctx: Context) -> Session:
 
 async def read_state(session_id: str, ctx: Context) -> str:
     """The <model-opt-state> block."""
-    return state_block(await _session(session_id, ctx)).text()
+    return _state(await _session(session_id, ctx))
 
 
 async def read_events(session_id: str, ctx: Context) -> str:
     """Every recorded event, one JSON object a line, without the jobs' specifications."""
+    return _events(await _session(session_id, ctx))
+
+
+async def read_report(session_id: str, ctx: Context) -> str:
+    """The summary and the trade-off table."""
+    return _report(await _session(session_id, ctx))
+
+
+async def read_variant(session_id: str, variant_id: str, ctx: Context) -> str:
+    """One variant: how it was made, its comparison, its validation, its decision."""
     session = await _session(session_id, ctx)
+    text = _variant(session, variant_id)
+    if text is None:
+        raise ResourceError(f"There is no such variant. Known: {', '.join(session.variants) or 'none'}.")
+    return text
+
+
+def _state(session: Session) -> str:
+    return state_block(session).text()
+
+
+def _events(session: Session) -> str:
     lines: list[str] = []
     for recorded in session.history:
         body: dict[str, Any] = recorded.event.model_dump(mode="json")
@@ -40,20 +73,16 @@ async def read_events(session_id: str, ctx: Context) -> str:
     return "\n".join(lines)
 
 
-async def read_report(session_id: str, ctx: Context) -> str:
-    """The summary and the trade-off table."""
-    session = await _session(session_id, ctx)
+def _report(session: Session) -> str:
     if session.baseline is None:
         return "The baseline is not measured yet: call profile_model."
     return f"{summary(session)}\n\n{tradeoff(session)}"
 
 
-async def read_variant(session_id: str, variant_id: str, ctx: Context) -> str:
-    """One variant: how it was made, its comparison, its validation, its decision."""
-    session = await _session(session_id, ctx)
+def _variant(session: Session, variant_id: str) -> str | None:
     record = session.variants.get(variant_id)
     if record is None:
-        raise ResourceError(f"There is no such variant. Known: {', '.join(session.variants) or 'none'}.")
+        return None
     parts = {
         "artifact": record.artifact,
         "comparison": record.comparison,
@@ -63,9 +92,43 @@ async def read_variant(session_id: str, variant_id: str, ctx: Context) -> str:
     return json.dumps({k: v.model_dump(mode="json") if v else None for k, v in parts.items()}, indent=1)
 
 
+async def read(shop: Workshop, uri: str, owner: str) -> str | None:
+    """What a session's resource says now; None where there is none for this owner."""
+    found = URI.fullmatch(uri)
+    return await in_thread(shop, partial(_now, shop, found, owner)) if found else None
+
+
+def _now(shop: Workshop, found: re.Match[str], owner: str) -> str | None:
+    session_id, part, variant_id = found.groups()
+    try:
+        reconcile(shop, session_id, reading=True)
+        session, _ = shop.load(session_id)
+    except (Refused, HistoryEdited):
+        return None
+    if session.opened.owner != owner:
+        return None
+    if variant_id:
+        return _variant(session, variant_id)
+    return {"state": _state, "events": _events, "report": _report}[part](session)
+
+
+def newest(shop: Workshop, owner: str) -> list[Resource]:
+    """State and report of the newest sessions of this owner."""
+    sessions, _ = own_sessions(shop, owner, LISTED)
+    return [
+        Resource(
+            uri=f"{ROOT}{session.session_id}/{part}",
+            name=f"{session.opened.model_name} on {session.opened.target_device}: {part}",
+            mime_type=MIME[part],
+        )
+        for session in sessions
+        for part in ("state", "report")
+    ]
+
+
 def register(server: MCPServer[Workshop]) -> None:
-    root = "edgeopt://sessions/{session_id}"
-    server.resource(f"{root}/state", mime_type="text/plain")(read_state)
-    server.resource(f"{root}/events", mime_type="application/jsonl")(read_events)
-    server.resource(f"{root}/report", mime_type="text/markdown")(read_report)
+    root = f"{ROOT}{{session_id}}"
+    server.resource(f"{root}/state", mime_type=MIME["state"])(read_state)
+    server.resource(f"{root}/events", mime_type=MIME["events"])(read_events)
+    server.resource(f"{root}/report", mime_type=MIME["report"])(read_report)
     server.resource(f"{root}/variants/{{variant_id}}", mime_type="application/json")(read_variant)

@@ -10,13 +10,14 @@ from pydantic import Field
 from ..contract.text import untrusted
 from ..state.block import completion, state_block
 from ..state.events import CallRefused, DecisionMade, JobFailed, JobStarted, VariantBenchmarked, VariantValidated
-from ..state.session import BASELINE
+from ..state.session import BASELINE, Session
 from ..state.store import HistoryEdited, Recorded
 from .answers import HistoryLine, SessionLine, SessionsReply, StateReply, result
 from .facts import original_intact
 from .log import table
 from .road import Ctx, enter, owner_of, shop_of
 from .types import SessionId
+from .workshop import Workshop
 
 RECENT = 10
 LISTED_VARIANTS = 4
@@ -26,8 +27,17 @@ async def list_sessions(
     ctx: Ctx, limit: Annotated[int, Field(ge=1, le=20)] = 20
 ) -> Annotated[CallToolResult, SessionsReply]:
     """List your sessions, newest first, to resume one."""
-    shop, owner = shop_of(ctx), owner_of(ctx)
-    lines: list[SessionLine] = []
+    shop = shop_of(ctx)
+    sessions, damaged = own_sessions(shop, owner_of(ctx), limit)
+    lines = [session_line(session) for session in sessions]
+    rows = [[s.session_id, s.model_name, s.phase, s.next_action] for s in lines]
+    log = table(["Session", "Model", "Phase", "Next"], rows) if rows else "No sessions yet. Call open_session."
+    return result(SessionsReply(sessions=lines, message="; ".join(damaged) or None), "\n".join([log, *damaged]))
+
+
+def own_sessions(shop: Workshop, owner: str, limit: int) -> tuple[list[Session], list[str]]:
+    """The sessions of this owner, newest first, and what is wrong with histories that cannot be read."""
+    sessions: list[Session] = []
     damaged: list[str] = []
     for session_id in shop.store.session_ids(limit * 10):
         try:
@@ -35,21 +45,22 @@ async def list_sessions(
         except HistoryEdited as error:
             damaged.append(str(error))
             continue
-        if session.opened.owner == owner and len(lines) < limit:
-            block = state_block(session)
-            lines.append(
-                SessionLine(
-                    session_id=session_id,
-                    model_name=block.model_name,
-                    target_device=block.target_device,
-                    phase=block.phase,
-                    opened_at=session.history[0].at,
-                    next_action=block.next_action,
-                )
-            )
-    rows = [[s.session_id, s.model_name, s.phase, s.next_action] for s in lines]
-    log = table(["Session", "Model", "Phase", "Next"], rows) if rows else "No sessions yet. Call open_session."
-    return result(SessionsReply(sessions=lines, message="; ".join(damaged) or None), "\n".join([log, *damaged]))
+        if session.opened.owner == owner and len(sessions) < limit:
+            sessions.append(session)
+    return sessions, damaged
+
+
+def session_line(session: Session) -> SessionLine:
+    """A session in one line."""
+    block = state_block(session)
+    return SessionLine(
+        session_id=session.session_id,
+        model_name=block.model_name,
+        target_device=block.target_device,
+        phase=block.phase,
+        opened_at=session.history[0].at,
+        next_action=block.next_action,
+    )
 
 
 async def get_state(session_id: SessionId, ctx: Ctx) -> Annotated[CallToolResult, StateReply]:

@@ -110,7 +110,12 @@ async def enter(ctx: Ctx, session_id: str) -> Session:
     return session
 
 
-def owner_of(ctx: Ctx) -> str:
+def owner_of(_: Ctx) -> str:
+    """Who is calling."""
+    return caller()
+
+
+def caller() -> str:
     """Who is calling: the holder of a bearer token, or this user of this machine."""
     token = get_access_token()
     return f"token:{token.subject or token.client_id}" if token else local_owner()

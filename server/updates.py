@@ -1,0 +1,152 @@
+"""Telling clients that a resource has changed, in both eras: `subscriptions/listen` since 2026-07-28, `resources/subscribe`
+before. Sessions also change without a call here (jobs end, people decide in a terminal, another server records), so what
+somebody listens to is read again and compared; while nobody listens nothing is read."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import anyio
+from mcp.server import NotificationOptions, ServerRequestContext
+from mcp.server.connection import Connection
+from mcp.server.context import CallNext, HandlerResult
+from mcp.server.mcpserver import MCPServer
+from mcp.server.subscriptions import InMemorySubscriptionBus, ResourcesListChanged, ResourceUpdated
+from mcp.types import (
+    EmptyResult,
+    ResourceListChangedNotification,
+    ResourceUpdatedNotification,
+    ResourceUpdatedNotificationParams,
+    SubscribeRequestParams,
+    UnsubscribeRequestParams,
+)
+
+log = logging.getLogger(__name__)
+# What a resource says now, for an owner; None where it is not (or not theirs) to read.
+Read = Callable[[str, str], Awaitable[str | None]]
+PAUSE_S = 1.0
+AT_MOST = 256
+
+
+@dataclass
+class Updates:
+    """Who listens to what. `owner`: who is calling now. `bus`: the SDK's fan-out to the streams of 2026-07-28."""
+
+    owner: Callable[[], str]
+    bus: InMemorySubscriptionBus = field(default_factory=InMemorySubscriptionBus)
+    _read: Read | None = None
+    _streams: Counter[str] = field(default_factory=Counter)
+    _subscribed: dict[Connection, set[str]] = field(default_factory=dict)
+    _known: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+    _somebody: anyio.Event = field(default_factory=anyio.Event)
+
+    async def middleware(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """Remembers the clients of the earlier protocol, and what a stream of the later one listens to while it is open."""
+        if ctx.method == "notifications/initialized":
+            connection = _connection(ctx)
+            self._subscribed[connection] = set()
+            connection.exit_stack.callback(self._subscribed.pop, connection, None)
+        if ctx.method != "subscriptions/listen":
+            return await call_next(ctx)
+        uris = _listened(ctx.params)
+        for uri in uris:
+            await self._remember(uri)
+        self._streams.update(uris)
+        try:
+            return await call_next(ctx)
+        finally:
+            self._streams.subtract(uris)
+
+    async def subscribe(self, ctx: ServerRequestContext[Any, Any], params: SubscribeRequestParams) -> EmptyResult:
+        uri = str(params.uri)
+        wanted = self._subscribed.setdefault(_connection(ctx), set())
+        if len(wanted) < AT_MOST:
+            await self._remember(uri)
+            wanted.add(uri)
+        return EmptyResult()
+
+    async def unsubscribe(self, ctx: ServerRequestContext[Any, Any], params: UnsubscribeRequestParams) -> EmptyResult:
+        self._subscribed.get(_connection(ctx), set()).discard(str(params.uri))
+        return EmptyResult()
+
+    async def list_changed(self) -> None:
+        """Tells everybody that there are other resources now."""
+        await self.bus.publish(ResourcesListChanged())
+        for connection in list(self._subscribed):
+            await _send(connection, ResourceListChangedNotification())
+
+    @asynccontextmanager
+    async def watching(self, read: Read) -> AsyncIterator[None]:
+        """Watches what is listened to for as long as the server runs."""
+        self._read = read
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._watch)
+            try:
+                yield
+            finally:
+                tasks.cancel_scope.cancel()
+
+    async def _remember(self, uri: str) -> None:
+        """What it says before the first change; known when the subscription is confirmed, so that no change is missed."""
+        if uri not in self._known and self._read is not None:
+            owner = self.owner()
+            self._known[uri] = (owner, await self._read(uri, owner))
+        self._somebody.set()
+
+    async def _watch(self) -> None:
+        while True:
+            wanted = {uri for uri, streams in self._streams.items() if streams > 0}.union(*self._subscribed.values())
+            if not wanted:
+                self._somebody = anyio.Event()
+                self._known.clear()
+                await self._somebody.wait()
+            for uri in wanted & self._known.keys():
+                try:
+                    await self._compare(uri)
+                except Exception:
+                    log.exception("could not compare %s", uri)  # whoever listens misses this change; the server goes on
+            await anyio.sleep(PAUSE_S)
+
+    async def _compare(self, uri: str) -> None:
+        owner, before = self._known[uri]
+        assert self._read is not None
+        now = await self._read(uri, owner)
+        if now == before or now is None:
+            return
+        self._known[uri] = (owner, now)
+        await self.bus.publish(ResourceUpdated(uri=uri))
+        note = ResourceUpdatedNotification(params=ResourceUpdatedNotificationParams(uri=uri))
+        for connection in [c for c, uris in self._subscribed.items() if uri in uris]:
+            await _send(connection, note)
+
+
+def _listened(params: Any) -> list[str]:
+    """The resources that a `subscriptions/listen` request names, as they came: the SDK validates them afterwards."""
+    wanted = params.get("notifications") if isinstance(params, dict) else None
+    uris = wanted.get("resourceSubscriptions") if isinstance(wanted, dict) else None
+    return [uri for uri in uris if isinstance(uri, str)][:AT_MOST] if isinstance(uris, list) else []
+
+
+def _connection(ctx: ServerRequestContext[Any, Any]) -> Connection:
+    # The session is a new object in every request; what lives as long as the client is behind it.
+    return ctx.session._connection
+
+
+async def _send(connection: Connection, note: ResourceUpdatedNotification | ResourceListChangedNotification) -> None:
+    said = note.model_dump(by_alias=True, mode="json", exclude_none=True)
+    await connection.notify(said["method"], said.get("params"))
+
+
+def register(server: MCPServer[Any], updates: Updates) -> None:
+    """The earlier protocol's part, which the SDK serves on its lower level alone."""
+    low = server._lowlevel_server
+    low.add_request_handler("resources/subscribe", SubscribeRequestParams, updates.subscribe)
+    low.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, updates.unsubscribe)
+    offered = partial(low.create_initialization_options, NotificationOptions(resources_changed=True))
+    low.create_initialization_options = offered  # pyright: ignore[reportAttributeAccessIssue]
