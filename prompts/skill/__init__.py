@@ -1,0 +1,1 @@
+"""What SKILL.md loads where it is needed (Markdown)."""
