@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DONE := $(VENV)/.installed
 EXTRAS := $(VENV)/.extras
 
-.PHONY: demo test test-all test-formats lint types snapshots benchmarks clean
+.PHONY: demo test test-all test-formats lint types foreign conformance clients snapshots reference benchmarks clean
 
 $(DONE): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -36,9 +36,32 @@ lint: $(DONE)
 types: $(EXTRAS)
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
+# Clients that are not ours, from npm. Where npm is not, the tests say that they are skipped.
+FOREIGN := tests/clients/node_modules/.installed
+
+$(FOREIGN): tests/clients/package-lock.json
+	npm ci --prefix tests/clients --ignore-scripts --no-audit --no-fund --silent
+	touch $(FOREIGN)
+
+foreign:
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(FOREIGN); \
+	else echo "npm is not here: what needs clients from npm is skipped. Install Node.js 20 or later for it."; fi
+
+# The protocol's official conformance suite, both revisions.
+conformance: $(DONE) foreign
+	$(BIN)/python -m pytest -rs tests/clients/test_conformance.py
+
+# The Inspector's command line and the TypeScript SDK against this server, over stdio and HTTP.
+clients: $(DONE) foreign
+	$(BIN)/python -m pytest -rs tests/clients/test_foreign.py
+
 # What clients see of the tools, written down again after a change that is meant.
 snapshots: $(DONE)
 	EDGEOPT_RENEW_SNAPSHOTS=1 $(BIN)/python -m pytest tests/server/test_snapshots.py
+
+# docs/reference.md, made of the tools.
+reference: $(DONE)
+	EDGEOPT_RENEW_SNAPSHOTS=1 $(BIN)/python -m pytest tests/server/test_reference.py
 
 benchmarks: $(DONE)
 	$(BIN)/python benchmarks/server.py

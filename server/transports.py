@@ -21,6 +21,10 @@ from ..tools.workshop import Settings
 from .app import build
 from .settings import BadSettings
 
+# An idle connection stays open for longer than clients keep theirs: with uvicorn's own 5 s a client that was busy meanwhile
+# sends its next call into a closed one ("other side closed").
+KEEP_ALIVE_S = 75
+
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:
     # Every acknowledged event is on disk and jobs outlive the server: there is nothing to tidy up.
@@ -64,6 +68,8 @@ def read_token(path: Path) -> str:
 
 def serve_http(settings: Settings, port: int, token_file: Path | None) -> None:
     """Serves any number of clients on 127.0.0.1 at /mcp; /healthz for probes. With a token file, only its holder."""
+    import uvicorn
+
     address = f"http://127.0.0.1:{port}"
     if token_file:
         auth = AuthSettings(
@@ -82,4 +88,5 @@ def serve_http(settings: Settings, port: int, token_file: Path | None) -> None:
 
     names = ["127.0.0.1:*", "localhost:*"]
     security = TransportSecuritySettings(allowed_hosts=names, allowed_origins=[f"http://{n}" for n in names])
-    server.run("streamable-http", host="127.0.0.1", port=port, transport_security=security)
+    app = server.streamable_http_app(host="127.0.0.1", transport_security=security)
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", timeout_keep_alive=KEEP_ALIVE_S)

@@ -46,7 +46,7 @@ def server(folder: Path, token: str = "") -> Iterator[str]:
     address = f"http://127.0.0.1:{port}"
     with subprocess.Popen(serve(folder, port, *more), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 180
             while not is_up(address):
                 assert process.poll() is None, process.stdout and process.stdout.read().decode()
                 assert time.monotonic() < deadline
