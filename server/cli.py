@@ -187,6 +187,22 @@ def doctor(workspace: Workspace = None, signing_key: Key = None) -> None:
     raise typer.Exit(examine(workspace, signing_key))
 
 
+@app.command("check-claims")
+def check_claims(
+    text: Annotated[str, typer.Argument(help="The text, a file that holds it, or - for standard input.")],
+    session: Annotated[str, typer.Option("--session", "-s", help="The session that the text is about.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the marks as JSON.")] = False,
+    workspace: Workspace = None,
+    signing_key: Key = None,
+) -> None:
+    """Mark each number in a text as measured, stale, host-only or invented; ends with 1 where one is of the last two."""
+    from .claims import check_claims as check
+    from .claims import read_text
+    from .workplace import open_workshop
+
+    raise typer.Exit(check(open_workshop(workspace, signing_key), session, read_text(text), as_json=as_json))
+
+
 toolchain = typer.Typer(
     no_args_is_help=True, help="Converters with packages of their own, each in an environment apart."
 )
