@@ -203,6 +203,21 @@ def check_claims(
     raise typer.Exit(check(open_workshop(workspace, signing_key), session, read_text(text), as_json=as_json))
 
 
+@app.command("eval")
+def evaluate(
+    scenario: Annotated[list[str] | None, typer.Argument(help="The scenarios to play; all by default.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="The same as an option; repeatable.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+) -> None:
+    """Play the scripted agents, honest and attacking, on servers of their own; ends with 1 where a guardrail did not hold."""
+    from ..evals.runner import run_evals
+
+    try:
+        raise typer.Exit(run_evals((*(scenario or ()), *(only or ())), as_json=as_json))
+    except ValueError as error:
+        fail(str(error), 2)
+
+
 toolchain = typer.Typer(
     no_args_is_help=True, help="Converters with packages of their own, each in an environment apart."
 )
