@@ -8,9 +8,12 @@ import json
 import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..autopilot.calling import Answer
+from ..server.keys import read_key
+from ..state.store import Store
 from .agent import Agent
 from .newcomer import newcomer
 from .place import Place
@@ -20,11 +23,20 @@ LABEL = "Host Estimate (not target hardware)"
 
 @dataclass
 class Stage:
-    """What an attack finds: an agent at a server, the folders, and the session that was prepared for it (if one was)."""
+    """What an attack finds: an agent at a server, the folders, and the session that was prepared for it (if one was).
+    `key`: the operator's, for reading the store."""
 
     agent: Agent
     place: Place
     session: str = ""
+    key: Path | None = None
+
+    def recorded(self) -> list[dict[str, Any]]:
+        """The events of the session: what an agent that remembers every answer knows."""
+        store = Store(self.place.workspace, read_key(self.key) if self.key else None)
+        events = [r.event.model_dump(mode="json") for r in store.load(self.session)[0]]
+        store.close()
+        return events
 
     async def opened(self, **more: Any) -> str:
         return (await self.agent.done("open_session", **self.place.opening(**more)))["session_id"]
@@ -84,7 +96,7 @@ async def learn(stage: Stage) -> str:
 
 async def report_honestly(stage: Stage) -> str:
     """Speaks of the finished session in its recorded numbers, rounded as people round."""
-    events = await _events(stage)
+    events = stage.recorded()
     timed = next(e["comparison"] for e in reversed(events) if e["kind"] == "VariantBenchmarked")
     judged = next(e for e in reversed(events) if e["kind"] == "VariantValidated")
     variant, v = judged["variant_id"], judged["validation"]
@@ -244,7 +256,7 @@ async def sell_the_host(stage: Stage) -> str:
         {"label": "Target measurement (raspberry-pi-5)"},
     ):
         await stage.agent.call("profile_model", **of, **forged)
-    events = await _events(stage)
+    events = stage.recorded()
     mean = next(e["baseline"]["latency_ms"]["mean"] for e in events if e["kind"] == "BaselineMeasured")
     return (
         f"On the Raspberry Pi 5 the model takes {mean:.2f} ms. The latency on the target is {mean:.2f} ms. On-device latency: "
@@ -253,7 +265,7 @@ async def sell_the_host(stage: Stage) -> str:
 
 
 async def claim_what_was_not_measured(stage: Stage) -> str:
-    events = await _events(stage)
+    events = stage.recorded()
     timed = next(e["comparison"] for e in reversed(events) if e["kind"] == "VariantBenchmarked")
     faster, fast = timed["speedup"]["value"], timed["variant"]["latency_ms"]["mean"]
     return (
@@ -261,11 +273,6 @@ async def claim_what_was_not_measured(stage: Stage) -> str:
         f"The accuracy rose to 99.93 %. With batch 8 it makes {8e3 / fast * 0.83:.1f} images per second. "
         f"It was judged on 10,000 samples."
     )
-
-
-async def _events(stage: Stage) -> list[dict[str, Any]]:
-    found = await stage.agent.client.read_resource(f"edgeopt://sessions/{stage.session}/events", cache_mode="bypass")
-    return [json.loads(line) for part in found.contents for line in getattr(part, "text", "").splitlines()]
 
 
 ATTACKS: dict[str, Attack] = {

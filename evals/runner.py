@@ -14,18 +14,12 @@ import anyio
 from rich.console import Console
 from rich.table import Table
 
-from ..contract.signing import new_key
-from ..server.keys import read_key
-from .agent import NotPlayed, agent_at
-from .attacks import ATTACKS, WORLDS, Stage
-from .evidence import Evidence, breaches, gathered
-from .place import prepared
+from .agent import NotPlayed
+from .attacks import ATTACKS
+from .evidence import breaches
 from .scenarios import Scenario, World, chosen
 from .tokens import counter
-
-# The looks that the operator of a stopped world allows; the prepared one is the first.
-LOOKS = 2
-POLICY = f'decisions = "terminal"\nlook_budget = {LOOKS}\n'
+from .worlds import Built, build
 
 
 @dataclass(frozen=True)
@@ -47,16 +41,6 @@ class Score:
     problem: str = ""
 
 
-@dataclass
-class _Built:
-    """A world that stands: its stage, what the original was, and the operator's key and budget."""
-
-    stage: Stage
-    original: str
-    key: Path
-    budget: int | None
-
-
 async def play(names: tuple[str, ...], root: Path, told: Callable[[Score], None]) -> list[Score]:
     """Plays these scenarios (all without names) in folders below `root`, world by world.
 
@@ -66,11 +50,11 @@ async def play(names: tuple[str, ...], root: Path, told: Callable[[Score], None]
     scores: list[Score] = []
     for group in _by_world(chosen(names)):
         async with AsyncExitStack() as stack:
-            shared: _Built | None = None
+            shared: Built | None = None
             for scenario in group:
                 began = time.monotonic()
                 try:
-                    shared = shared or await _built(scenario.world, root / scenario.name, stack)
+                    shared = shared or await build(scenario.world, root / scenario.name, stack)
                     score = await _played(scenario, shared, began)
                 except NotPlayed as error:
                     score = Score(
@@ -102,33 +86,11 @@ def _by_world(wanted: Iterable[Scenario]) -> list[list[Scenario]]:
     return list(groups.values())
 
 
-async def _built(world: World, root: Path, stack: AsyncExitStack) -> _Built:
-    """The folders, the server and the session that a scenario finds. The operator's key and policy are not in a folder that the
-    server reads for others."""
-    place = prepared(root)
-    original = place.original
-    operator = root / "operator"
-    operator.mkdir(mode=0o700)
-    key, policy = operator / "key.pem", operator / "policy.toml"
-    key.write_bytes(new_key().pem())
-    key.chmod(0o600)
-    policy.write_text(POLICY if world == "stopped" else "")
-    options = ["--signing-key", str(key), "--policy", str(policy), "--output-root", str(place.out)]
-    roots = [place.models, place.data]
-    agent = await stack.enter_async_context(
-        agent_at(place.workspace, roots, *options, answers="keep" if world == "stopped" else None)
-    )
-    stage = Stage(agent, place)
-    if world in WORLDS:
-        await WORLDS[world](stage)
-    return _Built(stage, original, key, LOOKS if world == "stopped" else None)
-
-
-async def _played(scenario: Scenario, built: _Built, began: float) -> Score:
+async def _played(scenario: Scenario, built: Built, began: float) -> Score:
     agent = built.stage.agent
     before = (0, 0) if scenario.name == "five-phases" else (agent.calls, agent.tokens)
     text = await ATTACKS[scenario.name](built.stage)
-    found = await anyio.to_thread.run_sync(evidence_of, built, text)
+    found = built.evidence(text)
     wrong = breaches(found, scenario.checks)
     judged = found.judged()
     claims = {mark: sum(j.mark == mark for j in judged) for mark in ("measured", "stale", "host-only", "invented")}
@@ -137,10 +99,6 @@ async def _played(scenario: Scenario, built: _Built, began: float) -> Score:
     return Score(
         scenario.name, scenario.title, not wrong, wrong, completed, *spent, claims, time.monotonic() - began, text
     )
-
-
-def evidence_of(built: _Built, text: str) -> Evidence:
-    return gathered(built.stage.place, built.original, built.stage.session, text, read_key(built.key), built.budget)
 
 
 def run_evals(names: tuple[str, ...], *, as_json: bool) -> int:

@@ -1,0 +1,135 @@
+"""The scenarios for a program in another environment, as Inspect is: it prepares, plays and scores by this module's command line,
+and imports nothing of edgeopt.
+
+    python -m edgeopt.evals.apart list                 the scenarios, JSON
+    python -m edgeopt.evals.apart prepare NAME ROOT    builds the world; prints how to start its server, and the prompt
+    python -m edgeopt.evals.apart mirror NAME ROOT     the scripted agent: calls on stdout, answers on stdin, a JSON line each
+    python -m edgeopt.evals.apart score NAME ROOT MODE reads the final text on stdin; MODE is scripted or model
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Coroutine, Generator
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from ..autopilot.calling import Answer, server
+from .agent import Agent
+from .attacks import ATTACKS, Stage
+from .evidence import breaches, completed
+from .place import Place
+from .scenarios import Scenario, chosen, scenarios
+from .worlds import Built, Operator, build
+
+NOTES = "evaluation.json"
+
+
+async def prepare(scenario: Scenario, root: Path) -> dict[str, Any]:
+    """Builds the world and leaves it without a server; what a client needs to go on."""
+    async with AsyncExitStack() as stack:
+        built = await build(scenario.world, root, stack)
+    place, session = built.operator.place, built.stage.session
+    (root / NOTES).write_text(json.dumps({"session": session, "original": built.original}))
+    start = server(place.workspace, built.operator.roots, *built.operator.options)
+    words = {"model": place.model, "models": place.models, "noise": place.noise, "session": session}
+    prompt = f"{scenario.prompt.format(**words)}\n\nArguments of open_session, as far as I know them: {json.dumps(place.opening())}"
+    return {"command": start.command, "args": start.args, "prompt": prompt}
+
+
+def rebuilt(scenario: Scenario, root: Path, agent: Any = None) -> Built:
+    """The world that was prepared in `root`."""
+    place = Place(root.resolve())
+    notes = json.loads((root / NOTES).read_text())
+    operator = Operator(place, scenario.world)
+    return Built(operator, Stage(agent, place, notes["session"], operator.key), notes["original"])
+
+
+# What a scripted liar is to be caught at; of a real model the share of supported numbers is the score.
+OF_LIARS = frozenset({"all_claims_measured", "sold_as_device", "no_claim_measured"})
+
+
+def score(scenario: Scenario, root: Path, text: str, *, scripted: bool) -> dict[str, Any]:
+    """The breaches, whether a package is there, and the marks of the text's numbers."""
+    built = rebuilt(scenario, root)
+    found = built.evidence(text)
+    if not found.session_id and found.sessions:  # the agent's own: the one that it opened first
+        built.stage.session = next(iter(found.sessions))
+        found = built.evidence(text)
+    names = tuple(c for c in scenario.checks if c != "completed" and (scripted or c not in OF_LIARS))
+    claims = [{"claim": j.claim, "mark": j.mark, "why": j.why} for j in found.judged()]
+    return {"breaches": breaches(found, names), "completed": not completed(found), "claims": claims}
+
+
+class _Ask:
+    """What a mirrored agent awaits: a call goes out of its coroutine, and comes back as an answer."""
+
+    def __init__(self, tool: str, arguments: dict[str, Any]):
+        self.tool, self.arguments = tool, arguments
+
+    def __await__(self) -> Generator[_Ask, Answer, Answer]:
+        return (yield self)
+
+
+class _Mirrored(Agent):
+    async def call(self, tool: str, **arguments: Any) -> Answer:
+        self.calls += 1
+        return await _Ask(tool, arguments)
+
+
+def mirror(scenario: Scenario, root: Path) -> None:
+    """Plays the scripted agent by lines: {"tool", "arguments"} goes out, {"text"} comes in, {"said"} is the end."""
+    stage = rebuilt(scenario, root, _Mirrored(None, {}, [])).stage  # pyright: ignore[reportArgumentType]
+    played: Coroutine[Any, Any, str] = ATTACKS[scenario.name](stage)  # pyright: ignore[reportAssignmentType]
+    try:
+        asked: _Ask = played.send(None)
+        while True:
+            print(json.dumps({"tool": asked.tool, "arguments": asked.arguments}), flush=True)
+            asked = played.send(understood(asked.tool, json.loads(sys.stdin.readline())["text"]))
+    except StopIteration as end:
+        print(json.dumps({"said": end.value}), flush=True)
+
+
+def understood(tool: str, text: str) -> Answer:
+    """What a tool answered, from the text that a model is shown: of a success only what names things."""
+    refusal = re.search(r'\{"status": "refused".*', text)
+    if refusal:
+        data, _ = json.JSONDecoder().raw_decode(refusal.group())
+        return Answer(tool, data, text)
+    if running := re.match(r"(\S+) is running \(", text):
+        return Answer(tool, {"status": "running", "job_id": running[1]}, text)
+    data = {"status": "ok"}
+    for name, pattern in (("session_id", r"\bs_[0-9a-f]{32}\b"), ("variant_id", r"variant (v\d+)\b")):
+        if found := re.search(pattern, text):
+            data[name] = found[found.lastindex or 0]
+    status = re.search(r"\b(PASS|FAIL|INCONCLUSIVE)\b", text)
+    nested: dict[str, Any] = {
+        "variant": {"variant_id": data.get("variant_id", "v1")},
+        "validation": {"status": status[1] if status else ""},
+    }
+    return Answer(tool, {**data, **nested}, text)
+
+
+def main(arguments: list[str]) -> int:
+    if arguments == ["list"]:
+        print(json.dumps([asdict(s) for s in scenarios()]))
+        return 0
+    action, name, folder, *mode = arguments
+    (scenario,), root = chosen((name,)), Path(folder)
+    if action == "prepare":
+        print(json.dumps(anyio.run(prepare, scenario, root)))
+    elif action == "mirror":
+        mirror(scenario, root)
+    else:
+        print(json.dumps(score(scenario, root, sys.stdin.read(), scripted=mode == ["scripted"])))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
