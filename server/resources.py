@@ -14,6 +14,7 @@ from mcp.types import Resource
 from ..state.block import state_block
 from ..state.session import Session
 from ..state.store import HistoryEdited
+from ..tools import library
 from ..tools.answers import Refused
 from ..tools.overview import own_sessions
 from ..tools.recording import reconcile
@@ -126,9 +127,27 @@ def newest(shop: Workshop, owner: str) -> list[Resource]:
     ]
 
 
+async def read_contents() -> str:
+    """The titles and addresses of the knowledge base's pages."""
+    return library.contents()
+
+
+async def read_page(collection: str, page: str) -> str:
+    """One page of the knowledge base, with its sources."""
+    found = library.pages().get(f"{collection}/{page.removesuffix('.md')}.md")
+    if found is None:
+        known = [p.uri for p in library.pages().values() if p.collection == collection]
+        raise ResourceError(
+            f"There is no such page. {'Known' if known else 'All'}: {', '.join(known) or library.contents()}."
+        )
+    return found.text
+
+
 def register(server: MCPServer[Workshop]) -> None:
     root = f"{ROOT}{{session_id}}"
     server.resource(f"{root}/state", mime_type=MIME["state"])(read_state)
     server.resource(f"{root}/events", mime_type=MIME["events"])(read_events)
     server.resource(f"{root}/report", mime_type=MIME["report"])(read_report)
     server.resource(f"{root}/variants/{{variant_id}}", mime_type="application/json")(read_variant)
+    server.resource("edgeopt://knowledge", mime_type="text/markdown")(read_contents)
+    server.resource("edgeopt://knowledge/{collection}/{page}", mime_type="text/markdown")(read_page)

@@ -196,4 +196,4 @@ async def test_what_is_not_there_is_said(tmp_path: Path):
         (await agent.call("wait_for_job", **OF, job_id="j999")).refused("UNKNOWN_JOB")
         (await agent.call("cancel_job", **OF, job_id="../x")).refused("UNKNOWN_JOB")
         (await agent.call("benchmark_variant", **OF, variant_id="v999")).refused("UNKNOWN_VARIANT")
-        (await agent.call("search_knowledge", query="quantization")).refused("UNAVAILABLE")
+        (await agent.call("search_knowledge", query="quantization", collection="cooking")).refused("INVALID_ARGUMENT")

@@ -1,0 +1,1 @@
+"""Optimizing models for edge devices: methods, devices, measurement, recovery."""

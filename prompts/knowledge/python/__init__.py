@@ -1,0 +1,1 @@
+"""The Python around a model: sessions and threads, preprocessing, exporting."""
