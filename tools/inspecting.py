@@ -101,7 +101,11 @@ async def _inspect(shop: Workshop, inputs: Inputs, evaluation: Evaluation) -> In
     if isinstance(outcome, Failed):
         problem = outcome.problem
         if outcome.end is None or outcome.end.code is not None:  # the supervisor's words, not the worker's on the files
-            raise JobBroke(f"{problem.code}: {problem.message}", playbook(problem.code), outcome.log_tail)
+            raise JobBroke(
+                f"{problem.code}: {problem.message}",
+                playbook(problem.code, problem.message, outcome.log_tail),
+                outcome.log_tail,
+            )
         code: Any = problem.code if problem.code in REFUSALS_FROM_WORK else "BAD_FILE"
         raise Refused(
             Refusal(code=code, guardrail=GUARDRAILS[code], message=problem.message[:1500], missing=problem.missing[:10])

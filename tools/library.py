@@ -22,9 +22,76 @@ WEIGHTS = (4.0, 6.0, 1.0)
 MOST_WORDS = 40
 # Asked in almost every question, and telling nothing of what is asked.
 STOP_WORDS = frozenset(
-    "a an and are as at be but by can could did do does for from get gets getting had has have how i if in is it its me my no"
-    " not of on or our should so than that the their then there these they this to too up us use using was we what when where"
-    " which while who why will with would you your".split()
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "but",
+        "by",
+        "can",
+        "could",
+        "did",
+        "do",
+        "does",
+        "for",
+        "from",
+        "get",
+        "gets",
+        "getting",
+        "had",
+        "has",
+        "have",
+        "how",
+        "i",
+        "if",
+        "in",
+        "is",
+        "it",
+        "its",
+        "me",
+        "my",
+        "no",
+        "not",
+        "of",
+        "on",
+        "or",
+        "our",
+        "should",
+        "so",
+        "than",
+        "that",
+        "the",
+        "their",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "to",
+        "too",
+        "up",
+        "us",
+        "use",
+        "using",
+        "was",
+        "we",
+        "what",
+        "when",
+        "where",
+        "which",
+        "while",
+        "who",
+        "why",
+        "will",
+        "with",
+        "would",
+        "you",
+        "your",
+    ]
 )
 # What people call it, and what the pages call it.
 ALSO = {
@@ -165,11 +232,12 @@ def index() -> Index:
 
 def match_expression(query: str) -> str:
     """FTS5's expression for any text: each of its words (and what it is also called) as a quoted phrase, any of which may be
-    found; empty where there is no word."""
-    words = list(dict.fromkeys(re.findall(r"\w+", query.lower())))
-    telling = [word for word in words if word not in STOP_WORDS] or words
+    found, and all of them in a row as a heading; empty where there is no word."""
+    asked = re.findall(r"\w+", query.lower())[: 2 * MOST_WORDS]
+    telling = [word for word in dict.fromkeys(asked) if word not in STOP_WORDS] or list(dict.fromkeys(asked))
     phrases = dict.fromkeys(phrase for word in telling[:MOST_WORDS] for phrase in _called(word))
-    return " OR ".join(f'"{phrase}"' for phrase in phrases)
+    as_heading = [f'heading : "{" ".join(asked)}"'] if len(asked) > 1 else []
+    return " OR ".join([*(f'"{phrase}"' for phrase in phrases), *as_heading])
 
 
 def _called(word: str) -> Iterator[str]:

@@ -1,51 +1,159 @@
-"""What to do when a job broke: short lists by failure code, most likely cause first."""
+"""What to do about a trouble: its playbook, cut down to the steps that fit the evidence, can be taken, and were not tried.
+
+Playbooks are Markdown (`prompts/playbooks`): a line a step, `- [facts] text => tool {arguments}`. A fact with `!` in front
+must be absent; `$names` are filled in; `=> again` is the call that failed.
+"""
 
 from __future__ import annotations
 
-_GARBAGE = [
-    "Compare the preprocessing with what the model was trained with: scale, mean, std, channel order, layout.",
-    "Check that the calibration samples come from the same source as the evaluation samples.",
-    "Try a gentler step: per_channel=true, or half precision.",
-    "Keep the first and last layers in float (of ONNX models: int8_static with keep_float=[node names]).",
-]
-_CONVERSION = [
-    "Where the parent is ONNX: run optimize_model with technique 'simplify' first, keep it, then try this step on it.",
-    "Check that the opset of an ONNX model is one that the tool knows (the model field of open_session shows it).",
-    "For TensorRT: try less workspace_mb where the build ran out of memory; ONNX Runtime is the other way.",
-    "Try another technique: recommend_next lists what applies.",
-]
-_MEMORY = [
-    "Use fewer calibration samples (calibration_samples).",
-    "Ask the operator to start the server with a larger --job-memory.",
-    "Close other work on this machine, then call again.",
-]
-_TIME = [
-    "Ask the operator to start the server with a larger --job-minutes.",
-    "Use a smaller evaluation or calibration set.",
-]
-_PACKAGE = [
-    "Read the message: it says which output differs, and by how much.",
-    "Validate the variant again on this machine; if it still passes, report the package with `edgeopt doctor`'s output.",
-]
-_AGAIN = [
-    "Call the same tool again: nothing that was recorded is lost.",
-    "If it fails the same way, read log_tail and report it with `edgeopt doctor`'s output.",
-]
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from string import Template
+from typing import Any
 
-_BY_CODE = {
-    "BAD_OUTPUTS": _GARBAGE,
-    "NOT_LOADABLE": _CONVERSION,
-    "OUTPUTS_DIFFER": _CONVERSION,
-    "NOT_RUNNABLE": _CONVERSION,
-    "TECHNIQUE_FAILED": _CONVERSION,
-    "MEMORY_LIMIT": _MEMORY,
-    "OOM_KILLED": _MEMORY,
-    "TIMEOUT": _TIME,
-    "PACKAGE_NOT_VERIFIED": _PACKAGE,
-    "CANCELLED": ["The job was cancelled by cancel_job. Call the tool again to start anew."],
-}
+from pydantic import TypeAdapter
+
+from ..contract.steps import Step
+from ..state.events import DecisionMade
+from ..state.guardrails import judge
+from ..state.request import WORK, Facts, Request
+from ..state.session import Session
+from .attempts import attempts, tried_text
+from .availability import of_step
+from .evidence import FAILURES, Case, of_failure
+
+__all__ = ["FAILURES", "PLAYBOOKS", "lines", "playbook"]
+PLAYBOOKS = Path(__file__).parents[1] / "prompts" / "playbooks"
+MOST_STEPS = 9
+_LINE = re.compile(r"- (?:\[(?P<facts>[^\]]+)\] )?(?P<text>.+?)(?: => (?P<tool>\w+)(?: (?P<arguments>\{.*\}))?)?")
+_STEP: TypeAdapter[Any] = TypeAdapter(Step)
+# The facts by which a step on a parent is judged.
+Lookup = Callable[[Session, Step, str], dict[str, Any]]
 
 
-def playbook(code: str) -> list[str]:
-    """The steps for a failure of this code."""
-    return _BY_CODE.get(code, _AGAIN)
+@dataclass(frozen=True)
+class Advice:
+    """One line of a playbook."""
+
+    wants: frozenset[str]
+    forbids: frozenset[str]
+    text: str
+    tool: str | None
+    arguments: str
+
+    def fits(self, case: Case) -> bool:
+        return self.wants <= case.facts and not self.forbids & case.facts
+
+
+@dataclass(frozen=True)
+class Playbook:
+    """`knowledge`: the page that says more, without its ending."""
+
+    title: str
+    knowledge: str
+    advice: tuple[Advice, ...]
+
+
+@cache
+def read(kind: str) -> Playbook:
+    """The playbook of this name.
+
+    Raises:
+        ValueError: a line that is no step.
+    """
+    text = (PLAYBOOKS / f"{kind}.md").read_text(encoding="utf-8")
+    title, knowledge = re.search(r"^# (.+)", text), re.search(r"^Knowledge: (\S+)$", text, re.MULTILINE)
+    if not title or not knowledge:
+        raise ValueError(f"{kind}.md has no title or no page")
+    return Playbook(title[1], knowledge[1], tuple(_advice(line) for line in text.splitlines() if line.startswith("- ")))
+
+
+def _advice(line: str) -> Advice:
+    found = _LINE.fullmatch(line)
+    if not found:
+        raise ValueError(f"no step: {line}")
+    facts = (found["facts"] or "").split()
+    return Advice(
+        wants=frozenset(fact for fact in facts if not fact.startswith("!")),
+        forbids=frozenset(fact[1:] for fact in facts if fact.startswith("!")),
+        text=found["text"],
+        tool=found["tool"],
+        arguments=found["arguments"] or "{}",
+    )
+
+
+def playbook(code: str, message: str = "", log: str = "") -> list[str]:
+    """The steps for work that is no session's and failed with this code."""
+    return lines(of_failure(code, message, log))
+
+
+def lines(case: Case, lookup: Lookup = of_step) -> list[str]:
+    """What was tried, the steps with the exact next call where there is one, and where to read more."""
+    book = read(case.kind)
+    steps = [line for advice in book.advice if advice.fits(case) for line in _line(advice, case, lookup)]
+    tried = tried_text(case.session) if case.session else None
+    more = f"More on this: the resource edgeopt://knowledge/{book.knowledge}."
+    return [*([tried] if tried else []), *_shortened(steps), more]
+
+
+def _shortened(steps: list[str]) -> list[str]:
+    return steps if len(steps) <= MOST_STEPS else [*steps[: MOST_STEPS - 1], steps[-1]]
+
+
+def _line(advice: Advice, case: Case, lookup: Lookup) -> Iterator[str]:
+    """The step as a line; none where its call could not be made, or was tried."""
+    text = Template(advice.text).safe_substitute(case.words)
+    if advice.tool is None:
+        yield text
+    elif advice.tool == "again":
+        yield _with_call(text, *_of(case, *case.again)) if case.again and case.session else text
+    elif case.session:
+        arguments = json.loads(Template(advice.arguments).safe_substitute(case.words))
+        if _makes_sense(case, case.session, advice.tool, arguments, lookup):
+            yield _with_call(text, *_of(case, advice.tool, arguments))
+
+
+def _of(case: Case, tool: str, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    return tool, ({"session_id": case.session.session_id} if case.session else {}) | arguments
+
+
+def _with_call(text: str, tool: str, arguments: dict[str, Any]) -> str:
+    return f"{text.rstrip(':. ')}: {tool} {json.dumps(arguments)}"
+
+
+def _makes_sense(case: Case, session: Session, tool: str, arguments: dict[str, Any], lookup: Lookup) -> bool:
+    """Whether the guardrails would let the call pass once what waits for a decision is reverted, and it is new."""
+    if tool == "decide_variant":
+        keeps = Request(tool, variant_id=arguments["variant_id"], outcome=arguments["outcome"])
+        return judge(session, keeps, Facts(owner=session.opened.owner, asking="chat")) is None
+    if tool not in WORK:
+        return True
+    settled = session if tool in ("benchmark_variant", "validate_variant") else _settled(session)
+    concerned = arguments.get("variant_id") or arguments.get("parent")
+    step = _STEP.validate_python(arguments["step"]) if "step" in arguments else None
+    if step and any(attempt.covers(step) for attempt in attempts(session)):
+        return False
+    facts = lookup(settled, step, concerned) if step else {}
+    request = Request(tool, variant_id=concerned, step=step, arguments=arguments)
+    return judge(settled, request, Facts(owner=session.opened.owner, **facts)) is None
+
+
+def _settled(session: Session) -> Session:
+    """The session as it is once the agent has reverted every variant on which nobody has decided."""
+    variants = dict(session.variants)
+    for variant_id, record in session.variants.items():
+        if record.decision is None:
+            reverted = DecisionMade(
+                variant_id=variant_id,
+                variant_sha256=record.artifact.sha256,
+                outcome="revert",
+                by_person=False,
+                decided_by="agent",
+                reason="",
+            )
+            variants[variant_id] = replace(record, decision=reverted)
+    return replace(session, variants=variants)

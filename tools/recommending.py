@@ -20,6 +20,8 @@ from ..state.request import Facts, Request
 from ..state.session import BASELINE, Session
 from .answers import Recommendation, RecommendReply, result
 from .availability import of_step
+from .evidence import of_target
+from .playbooks import lines as playbook_lines
 from .rescuing import FIND, MIXED, lossy, rescue, was_tried
 from .road import Ctx, enter, shop_of
 from .trees import FIRST_CHOICE, TO_ONNX, Case, Suggestion, suggestions
@@ -53,8 +55,16 @@ async def recommend_next(session_id: SessionId, ctx: Ctx) -> Annotated[CallToolR
     found = recommendations(session, lookup)
     remarks = " ".join(said for said in (out_of_reach(session), not_here(session, lookup)) if said) or None
     lines = [f"{n}. {r.tool} {r.arguments}: {r.reason} [{r.rule}]" for n, r in enumerate(found, 1)]
-    reply = RecommendReply(state=state_block(session), message=remarks, recommendations=found)
-    return result(reply, "\n".join([*([remarks, ""] if remarks else []), *lines]))
+    advised = _missed_target(session, found, lookup)
+    reply = RecommendReply(state=state_block(session), message=remarks, recommendations=found, playbook=advised)
+    return result(reply, "\n".join([*([remarks, ""] if remarks else []), *lines, *(["", *advised] if advised else [])]))
+
+
+def _missed_target(session: Session, found: list[Recommendation], lookup: Lookup) -> list[str] | None:
+    """What is left to do about a latency target that is not met, once nothing more is to be tried."""
+    exhausted = all(r.tool in ("render_report", "package_variant") for r in found)
+    case = of_target(session) if exhausted else None
+    return playbook_lines(case, lookup) if case else None
 
 
 def recommendations(session: Session, lookup: Lookup = of_step) -> list[Recommendation]:

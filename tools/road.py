@@ -47,9 +47,11 @@ from .answers import (
     VariantReply,
     result,
 )
+from .availability import of_step
+from .evidence import Case, of_benchmark, of_failure, of_validation
 from .facts import look_up
 from .log import failure_log, job_log
-from .playbooks import playbook
+from .playbooks import lines
 from .recording import reconcile
 from .workshop import Workshop, local_owner
 
@@ -75,6 +77,16 @@ REFUSALS_FROM_WORK = frozenset(
         "DISK_SPACE",
     }
 )
+
+
+# What the knowledge base has on a refusal that only other data can mend.
+_EXPLAINED = {
+    "CALIBRATION_REQUIRED": "calibration set is too small",
+    "CALIBRATION_UNFIT": "calibration set is too small or unfit",
+    "TRAINING_REQUIRED": "training set for QAT and pruning",
+    "TRAINING_UNFIT": "training set for QAT and pruning",
+    "BASELINE_IMPLAUSIBLE": "preprocessing baseline implausible",
+}
 
 
 def shop_of(ctx: Ctx) -> Workshop:
@@ -151,7 +163,7 @@ async def work(ctx: Ctx, session_id: str, plan: Plan, wait_s: float | None, **kn
     shop = shop_of(ctx)
     job_id = await in_thread(shop, _start, shop, session_id, plan, owner_of(ctx), known)
     if job_id is None:
-        return _recorded_answer(shop.load(session_id)[0], plan.request)
+        return _recorded_answer(shop, shop.load(session_id)[0], plan.request)
     return await wait(ctx, session_id, job_id, wait_s)
 
 
@@ -267,7 +279,7 @@ def ended(shop: Workshop, session: Session, job_id: str) -> CallToolResult:
     """
     event, job = session.ended[job_id], session.jobs[job_id]
     if not isinstance(event, JobFailed):
-        return result(_reply(session, job, event), job_log(session, event))
+        return _answer(shop, session, job, event)
     if event.code in REFUSALS_FROM_WORK:
         raise note_refusal(shop, session, job.tool, _as_refusal(session, event))
     reply = Reply(
@@ -275,22 +287,53 @@ def ended(shop: Workshop, session: Session, job_id: str) -> CallToolResult:
         state=state_block(session),
         job_id=job_id,
         message=f"{event.code}: {event.message}",
-        playbook=playbook(event.code),
+        playbook=_advised(shop, of_failure(event.code, event.message, event.log_tail, session, job)),
         log_tail=event.log_tail,
     )
     return result(reply, failure_log(job, event, reply.playbook or []))
 
 
+def _answer(shop: Workshop, session: Session, job: JobStarted, event: Event) -> CallToolResult:
+    """The success of a job; what is no good news carries what to do about it."""
+    case = _trouble(session, event)
+    reply, log = _reply(session, job, event), job_log(session, event)
+    if case is None:
+        return result(reply, log)
+    advised = _advised(shop, case)
+    numbered = [f"{n}. {line}" for n, line in enumerate(advised, 1)]
+    return result(
+        reply.model_copy(update={"playbook": advised}), "\n".join([log.rstrip(), "", "**What to do**:", *numbered])
+    )
+
+
+def _trouble(session: Session, event: Event) -> Case | None:
+    match event:
+        case VariantValidated():
+            return of_validation(session, event.variant_id, event.validation)
+        case VariantBenchmarked():
+            return of_benchmark(session, event.variant_id, event.comparison)
+        case _:
+            return None
+
+
+def _advised(shop: Workshop, case: Case) -> list[str]:
+    return lines(case, partial(of_step, toolchains=shop.settings.toolchains))
+
+
 def _as_refusal(session: Session, event: JobFailed) -> Refusal:
     why = "shows what is recorded; nothing was lost"
-    call = NextCall(tool="get_state", arguments={"session_id": session.session_id}, why=why)
+    calls = [NextCall(tool="get_state", arguments={"session_id": session.session_id}, why=why)]
+    if query := _EXPLAINED.get(event.code):
+        calls.append(
+            NextCall(tool="search_knowledge", arguments={"query": query}, why="says what is fit, and what to do")
+        )
     return Refusal.model_validate(
         {
             "code": event.code,
             "guardrail": GUARDRAILS[event.code],
             "message": event.message,
             "missing": event.missing,
-            "next_calls": [call],
+            "next_calls": calls,
         }
     )
 
@@ -315,13 +358,13 @@ def _reply(session: Session, job: JobStarted, event: Event) -> Reply:
     raise TypeError(f"{event.kind} does not end a job")
 
 
-def _recorded_answer(session: Session, request: Request) -> CallToolResult:
+def _recorded_answer(shop: Workshop, session: Session, request: Request) -> CallToolResult:
     """The answer that an earlier job of the same request gave."""
     for job_id, job in reversed(session.jobs.items()):
         event = session.ended.get(job_id)
         same = job.tool == request.tool and job.variant_id == request.variant_id
         if same and event is not None and not isinstance(event, JobFailed):
-            return result(_reply(session, job, event), job_log(session, event))
+            return _answer(shop, session, job, event)
     raise LookupError(f"{request.tool} has no recorded result")
 
 
