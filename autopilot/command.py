@@ -13,14 +13,14 @@ from mcp import Client, MCPError
 from mcp.types import Implementation
 
 from .. import __version__
+from ..drawing.pareto import as_text
+from ..drawing.scatter import as_svg
 from .calling import finish, server
 from .driver import Ended, drive, recorded
 from .history import History
-from .pareto import as_text, picture
 from .person import Person, has_terminal
 from .policy import Goal
 from .screen import Screen, remark, show_refusal, show_text
-from .svg import as_svg
 
 PACKAGED, NOTHING_BETTER, NOT_DONE, INTERRUPTED = 0, 1, 2, 130
 ME = Implementation(name="edgeopt optimize", version=__version__)
@@ -201,7 +201,7 @@ class _Flight:
         return NOTHING_BETTER
 
     def _picture(self, history: History, ended: Ended) -> None:
-        shown = picture(history)
+        shown = history.picture()
         self.screen.say("")
         self.screen.say(as_text(shown, min(72, self.screen.console.width - 24)))
         place = Path(self.goal.output_dir or (Path(ended.report_files[0]).parent if ended.report_files else Path.cwd()))

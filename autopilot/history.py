@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ..contract.measures import Artifact, Comparison, Measurement, Package, Validation
+from ..drawing.pareto import Picture, picture
 
 Outcome = Literal["keep", "revert"]
 
@@ -71,6 +72,21 @@ class History:
     trials: dict[str, Trial] = field(default_factory=dict)
     packages: dict[str, Package] = field(default_factory=dict)
     running: dict[str, str] = field(default_factory=dict)
+
+    def picture(self) -> Picture:
+        """Accuracy against latency.
+
+        Raises:
+            ValueError: the baseline is not measured.
+        """
+        return picture(
+            self.trials.values(),
+            title=f"{self.model_name} on {self.target_device}",
+            metric=self.metric,
+            baseline=self.baseline,
+            tolerance=self.tolerance,
+            tolerance_kind=self.tolerance_kind,
+        )
 
 
 def read(lines: Iterable[str]) -> History:

@@ -286,6 +286,20 @@ class Artifact(Record):
     notes: list[str] = []
 
     @property
+    def title(self) -> str:
+        """Its id, its technique, and the parameter without which two variants are called the same."""
+        chosen = self.parameters.get("quantization") or self.parameters.get("precision")
+        per_tensor = self.technique == "int8_static" and self.parameters.get("per_channel") is False
+        return " ".join(
+            [
+                self.variant_id,
+                self.technique,
+                *([f"{chosen}"] if chosen else []),
+                *(["per-tensor"] if per_tensor else []),
+            ]
+        )
+
+    @property
     def files(self) -> list[tuple[str, str]]:
         """Path and sha256 of the file and of its companions."""
         folder = self.path.rpartition("/")[0]

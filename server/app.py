@@ -52,6 +52,7 @@ from ..tools.road import caller, in_thread
 from ..tools.waiting import cancel_job, wait_for_job
 from ..tools.workshop import Settings, Workshop, open_store
 from . import prompts, resources
+from .apps import SHOWN_BY, tradeoff_app
 from .completing import complete
 from .listing import listed
 from .machine import device_name
@@ -234,6 +235,7 @@ def build(
         version=__version__,
         instructions=INSTRUCTIONS,
         lifespan=lifespan,
+        extensions=[tradeoff_app()],
         log_level="WARNING",
         request_state_security=RequestStateSecurity(keys=[_state_key(settings.workspace)], ttl=7 * 24 * 3600),
         cache_hints={"tools/list": CacheHint(ttl_ms=60_000, scope="public")},
@@ -244,7 +246,7 @@ def build(
     )
     server.updates = updates
     for tool, hints in TOOLS:
-        server.add_tool(tool, annotations=hints)
+        server.add_tool(tool, annotations=hints, meta=SHOWN_BY if tool is render_report else None)
     prompts.register(server)
     resources.register(server)
     register_updates(server, updates)

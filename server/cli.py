@@ -125,12 +125,17 @@ def sessions(workspace: Workspace = None, signing_key: Key = None) -> None:
 
 
 @app.command()
-def report(session: SessionId, workspace: Workspace = None, signing_key: Key = None) -> None:
-    """Print a session's summary report and trade-off table."""
+def report(
+    session: SessionId,
+    html: Annotated[Path | None, typer.Option(help="Write one page with pictures to this file instead.")] = None,
+    workspace: Workspace = None,
+    signing_key: Key = None,
+) -> None:
+    """Print a session's summary report and trade-off table, or write the page with the pictures."""
     from .terminal import print_report
     from .workplace import open_workshop
 
-    print_report(open_workshop(workspace, signing_key), session)
+    print_report(open_workshop(workspace, signing_key), session, html)
 
 
 @app.command()

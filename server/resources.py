@@ -11,6 +11,8 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError
 from mcp.types import Resource
 
+from ..reports.markdown import summary, tradeoff
+from ..reports.page import page
 from ..state.block import state_block
 from ..state.session import Session
 from ..state.store import HistoryEdited
@@ -18,7 +20,6 @@ from ..tools import library
 from ..tools.answers import Refused
 from ..tools.overview import own_sessions
 from ..tools.recording import reconcile
-from ..tools.reporting import summary, tradeoff
 from ..tools.road import Ctx, enter, in_thread
 from ..tools.workshop import Workshop
 
@@ -78,6 +79,14 @@ def _report(session: Session) -> str:
     if session.baseline is None:
         return "The baseline is not measured yet: call profile_model."
     return f"{summary(session)}\n\n{tradeoff(session)}"
+
+
+async def read_report_page(session_id: str, ctx: Context) -> str:
+    """The report with its pictures, as one HTML page."""
+    session = await _session(session_id, ctx)
+    if session.baseline is None:
+        raise ResourceError("The baseline is not measured yet: call profile_model.")
+    return page(session)
 
 
 def _variant(session: Session, variant_id: str) -> str | None:
@@ -148,6 +157,7 @@ def register(server: MCPServer[Workshop]) -> None:
     server.resource(f"{root}/state", mime_type=MIME["state"])(read_state)
     server.resource(f"{root}/events", mime_type=MIME["events"])(read_events)
     server.resource(f"{root}/report", mime_type=MIME["report"])(read_report)
+    server.resource(f"{root}/report.html", mime_type="text/html")(read_report_page)
     server.resource(f"{root}/variants/{{variant_id}}", mime_type="application/json")(read_variant)
     server.resource("edgeopt://knowledge", mime_type="text/markdown")(read_contents)
     server.resource("edgeopt://knowledge/{collection}/{page}", mime_type="text/markdown")(read_page)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import getpass
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from ..contract.text import untrusted
 from ..engine.executor.base import NotStarted
+from ..reports.markdown import summary, tradeoff
+from ..reports.page import page
 from ..state.block import state_block
 from ..state.events import DecisionMade
 from ..state.rules.decisions import needs_person
@@ -18,7 +21,7 @@ from ..tools.deciding import judged, remember
 from ..tools.ledger import left_open
 from ..tools.question import question
 from ..tools.recording import reconcile
-from ..tools.reporting import summary, tradeoff
+from ..tools.reporting import put
 from ..tools.workshop import Workshop
 
 Ask = Callable[[str], str]
@@ -121,12 +124,21 @@ def print_sessions(shop: Workshop) -> None:
         print(f"{session_id}  {session.history[0].at[:16]}  {block.phase:9}  {block.model_name}: {block.next_action}")
 
 
-def print_report(shop: Workshop, session_id: str) -> None:
-    """The summary and the trade-off table, as Markdown."""
+def print_report(shop: Workshop, session_id: str, html: Path | None = None) -> None:
+    """The summary and the trade-off table, as Markdown; or everything, with pictures, as one page in the file `html`."""
     try:
         session = reconcile(shop, session_id, reading=True)
     except (Refused, StoreError) as error:
         raise SystemExit(f"edgeopt: {error}") from error
     if session.baseline is None:
         raise SystemExit("edgeopt: the baseline of this session is not measured yet.")
-    print(f"{summary(session)}\n\n{tradeoff(session)}")
+    if html is None:
+        print(f"{summary(session)}\n\n{tradeoff(session)}")
+        return
+    try:
+        put(html, page(session))
+    except OSError as error:
+        raise SystemExit(
+            f"edgeopt: {html} cannot be written ({error.strerror}). Name another file with --html."
+        ) from error
+    print(f"The report: {html}")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("contract", "state", "engine", "tools", "autopilot", "evals", "server", "prompts")
+PARTS = ("contract", "drawing", "state", "engine", "reports", "tools", "autopilot", "evals", "server", "prompts")
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..contract.measures import Comparison, MachineCondition, Measurement, Package, Sustained, TensorInfo, Validation
+from ..reports.words import MB, memory_text, table
 from ..state.events import (
     BaselineMeasured,
     Event,
@@ -19,14 +20,6 @@ from ..state.events import (
 )
 from ..state.session import Session
 
-MB = 2**20
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
 
 def shape(tensor: TensorInfo) -> str:
     axes = ", ".join("?" if a is None else str(a) for a in tensor.shape)
@@ -37,14 +30,6 @@ def p99_text(measured: Measurement) -> str:
     """The P99, marked where so few runs cannot bound it."""
     value = f"{measured.latency_ms.p99:.3f}"
     return value if measured.latency_ms.p99_is_bound else f"{value} (of {measured.latency_ms.n} runs: no P99 bound)"
-
-
-def memory_text(measured: Measurement) -> str:
-    """The peak, and how much of it is the model's own."""
-    peak = f"{measured.peak_memory_mb:.1f} MB"
-    if measured.runtime_memory_mb is None:
-        return peak
-    return f"{peak} ({max(0.0, measured.peak_memory_mb - measured.runtime_memory_mb):.1f} MB over the runtime)"
 
 
 def machine_text(machine: MachineCondition | None) -> list[str]:

@@ -1,40 +1,43 @@
-"""render_report: the summary and the trade-off table, as the seeds template them, from recorded measurements alone."""
+"""render_report: the summary or the trade-off table as Markdown, and beside it the page with the pictures."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
 
+from mcp.server.apps import client_supports_apps
 from mcp.types import CallToolResult
 
-from ..contract.measures import Measurement
 from ..contract.refusals import NextCall, Refusal
-from ..contract.text import untrusted
+from ..reports.markdown import summary, tradeoff
+from ..reports.page import card, page
 from ..state.block import state_block
 from ..state.events import ReportRendered
-from ..state.session import BASELINE, Session, VariantRecord
+from ..state.session import Session
 from ..state.store import Conflict
 from .answers import ReportReply, result
-from .log import MB, memory_text, table
 from .road import Ctx, enter, in_thread, note_refusal, shop_of
 from .types import SessionId
 from .workshop import Workshop
 
 Kind = Literal["summary", "tradeoff"]
-SHOWN = 14
+CARD = "edgeopt/card"
 
 
 async def render_report(
     session_id: SessionId, ctx: Ctx, kind: Kind = "tradeoff"
 ) -> Annotated[CallToolResult, ReportReply]:
-    """Render the trade-off table or the summary report from recorded measurements. Show it to the user."""
+    """Render the trade-off table or the summary from recorded measurements, and an HTML page with pictures. Show it to the user."""
     shop = shop_of(ctx)
     session = await enter(ctx, session_id)
     if session.baseline is None:
         raise note_refusal(shop, session, "render_report", _no_baseline(session))
     markdown = tradeoff(session) if kind == "tradeoff" else summary(session)
-    session, path = await in_thread(shop, _write, shop, session, kind, markdown)
-    return result(ReportReply(state=state_block(session), markdown=markdown, files=[str(path)]), markdown)
+    session, files = await in_thread(shop, _write, shop, session, kind, markdown)
+    log = f"{markdown}\n\nWith pictures, for a browser: {files[1]}"
+    answer = result(ReportReply(state=state_block(session), markdown=markdown, files=[str(f) for f in files]), log)
+    # Beside the answer, for the chat's own page: no model reads it.
+    return answer.model_copy(update={"meta": {CARD: str(card(session))}}) if client_supports_apps(ctx) else answer
 
 
 def _no_baseline(session: Session) -> Refusal:
@@ -48,188 +51,21 @@ def _no_baseline(session: Session) -> Refusal:
     )
 
 
-def _write(shop: Workshop, session: Session, kind: Kind, markdown: str) -> tuple[Session, Path]:
+def _write(shop: Workshop, session: Session, kind: Kind, markdown: str) -> tuple[Session, list[Path]]:
     folder = shop.folder(session.session_id) / "reports"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{kind}.md"
-    partial = path.with_suffix(".part")
-    partial.write_text(markdown, encoding="utf-8")
-    partial.replace(path)
+    files = [put(folder / f"{kind}.md", markdown), put(folder / "report.html", page(session))]
     while True:
         _, tip = shop.load(session.session_id)
         try:
-            return shop.record(session.session_id, tip, ReportRendered(report=kind)), path
+            return shop.record(session.session_id, tip, ReportRendered(report=kind)), files
         except Conflict:
             continue
 
 
-def _title(record: VariantRecord) -> str:
-    made = record.artifact
-    per_tensor = made.technique == "int8_static" and made.parameters.get("per_channel") is False
-    return f"{made.variant_id} {made.technique}{' per-tensor' if per_tensor else ''} ({record.status})"
-
-
-def change(share: float) -> str:
-    """A share with its sign; nothing has none."""
-    return f"{share:+.2%}" if round(share, 4) else "0.00%"
-
-
-def _row(record: VariantRecord) -> list[str]:
-    made, c, v = record.artifact, record.comparison, record.validation
-    size = f"{made.size_bytes / MB:.2f}"
-    latency = f"{c.variant.latency_ms.mean:.3f}" if c else "not measured"
-    accuracy = f"{v.optimized:.4f}" if v else "not measured"
-    speedup = f"{c.speedup.value:.2f}x ({c.speedup.verdict}{record.repeats})" if c else "-"
-    drop = f"{change(-v.relative_drop)} ({v.status})" if v else "-"
-    return [_title(record), made.format.upper(), made.precision.upper(), size, latency, accuracy, speedup, drop]
-
-
-def tradeoff(session: Session) -> str:
-    """The trade-off table: one row a variant, and the recommendation."""
-    opened, baseline = session.opened, session.baseline
-    rows = [_baseline_row(session, baseline)] if baseline else []
-    records = list(session.variants.values())
-    rows += [_row(r) for r in records[-SHOWN:]]
-    left_out = (
-        [f"({len(records) - SHOWN} earlier variants are in the session's events.)"] if len(records) > SHOWN else []
-    )
-    header = ["Variant", "Format", "Precision", "Size (MB)", "Latency (ms)", "Accuracy", "Speedup", "Acc. Delta"]
-    where = baseline.label if baseline else ""
-    return "\n".join(
-        [
-            f"## Optimization Tradeoff Analysis: {opened.model_name}",
-            "",
-            table(header, rows),
-            *left_out,
-            "",
-            f"{where}: {baseline.device if baseline else ''}. Each speedup is from its own run, both models in alternation; "
-            f"Acc. Delta is relative to the baseline's {opened.evaluation.metric} on {opened.data.samples} samples.",
-            *_of_a_variant(session),
-            "",
-            f"**Recommendation**: {recommendation(session)}",
-        ]
-    )
-
-
-def _of_a_variant(session: Session) -> list[str]:
-    origin = session.opened.derived_from
-    if origin is None:
-        return []
-    first = untrusted(Path(origin.file.path).name)
-    return [
-        f"The baseline is itself a variant of {first}, opened by leave of {origin.allowed_by}: every Acc. Delta and verdict is "
-        f"against {first}'s {session.opened.evaluation.metric} of {origin.accuracy:.4f}."
-    ]
-
-
-def _baseline_row(session: Session, baseline: Measurement) -> list[str]:
-    accuracy = f"{baseline.accuracy.value:.4f}" if baseline.accuracy else "not measured"
-    size, latency = f"{baseline.file_size_bytes / MB:.2f}", f"{baseline.latency_ms.mean:.3f}"
-    return ["Baseline", session.opened.source_format.upper(), "original", size, latency, accuracy, "1.0x", "0.0%"]
-
-
-def recommendation(session: Session) -> str:
-    """One sentence on the best kept variant; who accepted a loss is said."""
-    best = session.best
-    if best == BASELINE:
-        return "no variant has been kept; the original stands."
-    record = session.variants[best]
-    c, v, d = record.comparison, record.validation, record.decision
-    if c is None or v is None:
-        return f"{best} is kept."
-    low, high = c.speedup.ci95
-    loss = f"{max(0.0, v.relative_drop):.2%} accuracy loss ({v.status}; {v.method})"
-    person = f" Kept by {d.decided_by}." if d and d.by_person else ""
-    pace = f"provides {c.speedup.value:.2f}x speedup (95 % interval {low:.2f} to {high:.2f}{record.repeats})"
-    if c.speedup.verdict != "faster":
-        pace = f"is not faster (speedup {c.speedup.value:.2f}, {c.speedup.verdict}) but {c.compression:.2f}x smaller"
-    return f"{best} {pace} with {loss}, {c.variant.label}.{person}"
-
-
-def summary(session: Session) -> str:
-    """The summary report on the best kept variant."""
-    opened, baseline, best = session.opened, session.baseline, session.best
-    chain = session.chain(best)
-    pipeline = " -> ".join(a.technique for a in chain) or "none"
-    parts = [
-        f"## Model Optimization Report: {opened.model_name}",
-        "",
-        f"**Source**: {opened.model.framework} {opened.source_format} ({sum(f.bytes for f in opened.files) / MB:.2f} MB)",
-        f"**Target Device**: {opened.target_device}",
-        f"**Optimization Pipeline**: {pipeline}",
-        f"**Date**: {session.history[-1].at[:10]}",
-        f"**Measured**: {baseline.label if baseline else ''}, {baseline.device if baseline else ''}",
-        "",
-        "### Baseline vs Optimized",
-        "",
-        _comparison_table(session),
-        "",
-        "### Optimization Steps Applied",
-        "",
-        _steps_table(session),
-        "",
-        "### Verdict",
-        "",
-        _verdict(session),
-        "",
-        "### Deployment Artifact",
-        "",
-        *_artifact(session),
-    ]
-    return "\n".join(parts)
-
-
-def _comparison_table(session: Session) -> str:
-    record = session.variants.get(session.best)
-    if record is None or record.comparison is None or record.validation is None:
-        return "No variant has been kept."
-    c, v = record.comparison, record.validation
-    b, o = c.baseline, c.variant
-    gain = c.speedup.value
-    rows = [
-        ["File Size", f"{b.file_size_bytes / MB:.2f} MB", f"{o.file_size_bytes / MB:.2f} MB", f"{c.compression:.2f}x compression"],
-        ["Latency (mean)", f"{b.latency_ms.mean:.3f} ms", f"{o.latency_ms.mean:.3f} ms", f"{gain:.2f}x, {c.speedup.verdict}"],
-        ["Latency (P95)", f"{b.latency_ms.p95:.3f} ms", f"{o.latency_ms.p95:.3f} ms", f"{b.latency_ms.p95 / o.latency_ms.p95:.2f}x"],
-        ["Memory (peak)", memory_text(b), memory_text(o), f"{c.memory_ratio:.2f}x smaller"],
-        [f"Accuracy ({v.metric})", f"{v.baseline:.4f}", f"{v.optimized:.4f}", f"{-v.delta:+.4f} ({v.status})"],
-        ["Throughput", f"{b.throughput_per_s:.1f}/s", f"{o.throughput_per_s:.1f}/s", f"{o.throughput_per_s / b.throughput_per_s:.2f}x"],
-    ]  # fmt: skip
-    return table(["Metric", "Baseline", "Optimized", "Change"], rows)
-
-
-def _steps_table(session: Session) -> str:
-    rows: list[list[str]] = []
-    for number, made in enumerate(session.chain(session.best), 1):
-        record = session.variants[made.variant_id]
-        parent = Path(session.path_of(made.parent_id or BASELINE)).name
-        latency = f"{record.comparison.variant.latency_ms.mean:.3f} ms" if record.comparison else "-"
-        accuracy = f"{record.validation.optimized:.4f}" if record.validation else "-"
-        size = f"{made.size_bytes / MB:.2f} MB"
-        rows.append([f"{number}. {made.technique}", parent, Path(made.path).name, size, latency, accuracy])
-    return table(["Step", "Input", "Output", "Size", "Latency", "Accuracy"], rows) if rows else "None."
-
-
-def _verdict(session: Session) -> str:
-    record = session.variants.get(session.best)
-    if record is None or record.validation is None or record.comparison is None:
-        return "No variant has been kept; the original stands."
-    v, c = record.validation, record.comparison
-    outside = "judged against" if v.ruined else "outside"  # where a class is ruined, the total may well be inside
-    inside = {"PASS": "within", "FAIL": outside, "INCONCLUSIVE": "not proven within"}[v.status]
-    person = f" Accepted by {record.decision.decided_by}." if record.decision and record.decision.by_person else ""
-    return (
-        f"{v.status}: the relative accuracy drop of {v.relative_drop:+.2%} is {inside} the {v.tolerance} tolerance "
-        f"({v.method}).{person} Speedup: {c.speedup.value:.2f}x ({c.speedup.verdict}{record.repeats}). Compression: {c.compression:.2f}x."
-    )
-
-
-def _artifact(session: Session) -> list[str]:
-    package = session.packages.get(session.best)
-    if package is None:
-        return ["Not packaged yet: package_variant."]
-    model = Path(session.variants[session.best].artifact.path).name
-    return [
-        f"- Model file: {package.path}/{model}",
-        f"- Metadata: {package.path}/metadata.json",
-        f"- Preprocessing config: {package.path}/preprocessing.json",
-    ]
+def put(path: Path, text: str) -> Path:
+    """Writes a file as a whole: whoever reads it meanwhile reads the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".part")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+    return path

@@ -10,6 +10,7 @@ import pytest
 from edgeopt.state.events import CallRefused, DecisionMade, Event
 from edgeopt.state.request import FileState
 from edgeopt.tools.fingerprints import Fingerprints
+from edgeopt.tools.question import question
 from edgeopt.tools.workshop import Policy
 
 from . import planted
@@ -78,11 +79,15 @@ async def test_the_question_holds_the_numbers_and_nothing_that_the_agent_wrote(t
     person = Person(["decline"])
     async with at(settings(tmp_path), person, mode) as agent:
         (await agent.call("decide_variant", **KEEP)).refused("HUMAN_DECLINED")
-    (question,) = person.asked
+    (asked,) = person.asked
     for fact in ("FAIL", "9.00%", "0.9000 -> 0.8190", "2000 samples", "tolerance 2%", "Host Estimate", "net.onnx"):
-        assert fact in question
-    assert KEEP["reason"] not in question
-    assert "approved" not in question
+        assert fact in asked
+    lines = asked.splitlines()
+    for begin in ("May v1", "Lost: ", "Gained: ", "Else: ", "keep: ", "revert: ", "No answer: ", "File "):
+        assert sum(line.startswith(begin) for line in lines) == 1, begin
+    assert len(asked) < 1500
+    assert KEEP["reason"] not in asked
+    assert "approved" not in asked
 
 
 @pytest.mark.parametrize("mode", ERAS)
@@ -197,6 +202,27 @@ async def test_the_question_says_how_often_this_person_was_asked(tmp_path: Path)
         (await agent.call("decide_variant", **KEEP | {"variant_id": "v2"})).refused("HUMAN_DECLINED")
     assert "asked" not in person.asked[0]
     assert "asked 1 times before" in person.asked[1]
+
+
+def test_the_question_tells_what_there_is_without_the_variant():
+    worlds = planted.worlds
+    first = [
+        *worlds.profiled(),
+        *worlds.created(10, 1),
+        *worlds.benchmarked(11, "v1", 1.5),
+        *worlds.validated(12, "v1", "PASS"),
+    ]
+    session = worlds.begun(*first)
+    session = worlds.grown(session, worlds.decided(session, "v1", "keep", by_person=False))
+    *more, judged = [*worlds.created(20, 2), *worlds.benchmarked(21, "v2", 3.0), *worlds.validated(22, "v2", "FAIL")]
+    options = judged.validation.model_copy(
+        update={"alternatives": ["float16: half the size.", "qat_int8.", "simplify."]}
+    )
+    session = worlds.grown(session, *more, judged.model_copy(update={"validation": options}))
+    (line,) = [line for line in question(session, "v2").splitlines() if line.startswith("Else: ")]
+    assert "v1 int8_static is kept, 1.50 times as fast, accuracy 0.00% (PASS)" in line
+    assert "float16: half the size. qat_int8." in line and "simplify" not in line
+    assert "2 more times" in question(session, "v2") and "not put again" in question(session, "v2", closed=2)
 
 
 async def test_the_same_file_made_again_is_still_turned_down(tmp_path: Path):

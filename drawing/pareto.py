@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
-from .history import History, Trial
+from ..contract.measures import Artifact, Comparison, Measurement, Validation
 
 Kind = Literal["original", "kept", "reverted", "failed", "inconclusive"]
 # Each kind has a mark of its own in the text picture, as each has a shape in the drawing.
@@ -47,51 +47,74 @@ class Picture:
     front: tuple[Point, ...]
     bar: float
     left_out: tuple[str, ...]
+    lower_is_better: bool = False
 
 
-def picture(history: History) -> Picture:
-    """The picture of a session.
+class Tried(Protocol):
+    """A variant and what is known of it, whoever keeps the record."""
+
+    @property
+    def artifact(self) -> Artifact: ...
+    @property
+    def comparison(self) -> Comparison | None: ...
+    @property
+    def validation(self) -> Validation | None: ...
+    @property
+    def kept(self) -> bool: ...
+
+
+def picture(
+    tried: Iterable[Tried],
+    *,
+    title: str,
+    metric: str,
+    baseline: Measurement | None,
+    tolerance: float,
+    tolerance_kind: Literal["relative", "absolute"],
+    reference: float | None = None,
+) -> Picture:
+    """The picture of a session. `reference`: the accuracy that the tolerance refers to, where that is not the baseline's.
 
     Raises:
-        ValueError: its baseline is not measured.
+        ValueError: the baseline is not measured.
     """
-    baseline = history.baseline
     if baseline is None or baseline.accuracy is None:
         raise ValueError("there is no picture before the baseline is measured")
-    sign = -1.0 if history.metric in LOWER_IS_BETTER else 1.0
+    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
     latency, accuracy = baseline.latency_ms.mean, baseline.accuracy.value
     original = Point("original", "original", "original", latency, accuracy)
-    drawn = [point for trial in history.trials.values() if (point := _point(trial, latency, sign))]
+    known = list(tried)
+    drawn = [point for one in known if (point := _point(one, latency, sign))]
     names = {point.name for point in drawn}
     points = (original, *drawn)
-    allowed = history.tolerance * (abs(accuracy) if history.tolerance_kind == "relative" else 1.0)
+    demanded = accuracy if reference is None else reference
+    allowed = tolerance * (abs(demanded) if tolerance_kind == "relative" else 1.0)
     return Picture(
-        title=f"{history.model_name} on {history.target_device}",
-        metric=history.metric,
+        title=title,
+        metric=metric,
         where=f"{baseline.label}: {baseline.device}",
         points=points,
         front=front(points, sign),
-        bar=accuracy - sign * allowed,
+        bar=demanded - sign * allowed,
         left_out=tuple(
-            f"{t.variant_id} {t.artifact.technique}: not measured on both axes"
-            for v, t in history.trials.items()
-            if v not in names
+            f"{one.artifact.title}: not measured on both axes" for one in known if one.artifact.variant_id not in names
         ),
+        lower_is_better=sign < 0,
     )
 
 
-def _point(trial: Trial, latency: float, sign: float) -> Point | None:
+def _point(one: Tried, latency: float, sign: float) -> Point | None:
     """A variant; its latency is the original's over the speedup, which were measured in one run."""
-    c, v = trial.comparison, trial.validation
+    c, v = one.comparison, one.validation
     if c is None or v is None:
         return None
     (slowest, fastest), (least, most) = c.speedup.ci95, v.ci95_relative_drop
     unit = sign * abs(v.baseline)
     ends = sorted((v.baseline - least * unit, v.baseline - most * unit))
     return Point(
-        name=trial.variant_id,
-        label=f"{trial.variant_id} {trial.artifact.technique}",
-        kind=_kind(trial, v.status),
+        name=one.artifact.variant_id,
+        label=one.artifact.title,
+        kind=fate(one.kept, v.status),
         latency=latency / c.speedup.value,
         accuracy=v.optimized,
         latency_ci=(latency / fastest, latency / slowest),
@@ -99,8 +122,9 @@ def _point(trial: Trial, latency: float, sign: float) -> Point | None:
     )
 
 
-def _kind(trial: Trial, status: Literal["PASS", "FAIL", "INCONCLUSIVE"]) -> Kind:
-    if trial.kept:
+def fate(kept: bool, status: Literal["PASS", "FAIL", "INCONCLUSIVE"]) -> Kind:
+    """How a validated variant is marked."""
+    if kept:
         return "kept"
     return {"PASS": "reverted", "FAIL": "failed", "INCONCLUSIVE": "inconclusive"}[status]  # pyright: ignore[reportReturnType]
 
