@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DONE := $(VENV)/.installed
 EXTRAS := $(VENV)/.extras
 
-.PHONY: demo test test-all test-formats lint types foreign conformance clients snapshots reference benchmarks clean
+.PHONY: demo test test-all test-formats lint types foreign conformance clients snapshots reference benchmarks screenshots clean
 
 $(DONE): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -65,6 +65,10 @@ reference: $(DONE)
 
 benchmarks: $(DONE)
 	$(BIN)/python benchmarks/server.py
+
+# The pictures of the README; needs Chromium.
+screenshots: $(DONE)
+	$(BIN)/python docs/screenshots.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

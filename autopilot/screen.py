@@ -11,6 +11,7 @@ from rich.markdown import Markdown
 from rich.panel import Panel
 from rich.text import Text
 
+from . import live
 from .calling import Answer
 from .history import History, Trial
 from .policy import Call, Goal, best
@@ -63,7 +64,9 @@ class Screen:
     def goes_on(self, share: float, message: str) -> None:
         self.share, self.message = share, message
         if self.live is None and time.monotonic() - self.said >= EVERY_S:
-            self.say(f"{clock(time.monotonic() - self.began)}  {self.doing}: {share:.0%}, {message}", "dim")
+            left = "" if "left" in message else live.time_left(time.monotonic() - self.call_began, share)
+            told = ", ".join(part for part in (f"{share:.0%}", message, left) if part)
+            self.say(f"{clock(time.monotonic() - self.began)}  {self.doing}: {told}", "dim")
 
     def answers(self, call: Call, answer: Answer, history: History) -> None:
         took = time.monotonic() - self.call_began
@@ -79,13 +82,10 @@ class Screen:
 
     def _now(self) -> RenderableType:
         now = time.monotonic()
-        share = f" · {self.share:.0%}" if self.share else ""
         budget = f" of {self.goal.budget_s / 60:.3g} min" if self.goal.budget_s is not None else ""
         line = Text.assemble(
             (f"{clock(now - self.began)}{budget}  ", "dim"),
-            (self.doing, "bold"),
-            f"{share} · {now - self.call_began:.0f} s",
-            f" · {self.message}" if self.message else "",
+            live.told(self.doing, now - self.call_began, self.share, self.message),
             (f" · best: {self.best}", "green"),
         )
         line.truncate(self.console.width, overflow="ellipsis")

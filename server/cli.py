@@ -174,10 +174,14 @@ def verify(
     key: Annotated[Path | None, typer.Option(help="The public key (PEM) that must have signed it.")] = None,
 ) -> None:
     """Check a package: its checksums, its signature, and that its script reproduces the recorded outputs."""
+    from rich.console import Console
+
+    from ..autopilot.live import Waiting
     from .verifying import verify_package
 
     try:
-        verified, words = verify_package(package, key)
+        with Waiting(Console(stderr=True), "checking the package, running its script"):
+            verified, words = verify_package(package, key)
     except ValueError as error:
         fail(str(error), 2)
     print(f"{package}: {words if verified else 'NOT VERIFIED: ' + words}")
@@ -257,11 +261,12 @@ def toolchain_remove(name: ToolchainName) -> None:
 @app.command()
 def demo(
     workspace: Annotated[Path | None, typer.Option(help="Where to put the demo's session; a new folder by default.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Also write the page with the pictures to this file.")] = None,
 ) -> None:  # fmt: skip
     """Run the whole guarded pipeline over MCP on a bundled real model: no network, no torch."""
     from .demo.run import run_demo
 
-    raise typer.Exit(run_demo(workspace))
+    raise typer.Exit(run_demo(workspace, report))
 
 
 @app.command()

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
+from rich.console import Console
+
+from ..autopilot.live import Waiting
 from ..engine.toolchains.catalog import TOOLCHAINS, Toolchain, version_of
 from ..engine.toolchains.installing import NotInstalled, install, remove
 from .cli import fail
 from .settings import BadSettings, toolchains_folder
 
+_COUNTED = re.compile(r"(\d+)/(\d+) (.+)")
+
 
 def install_toolchain(name: str) -> None:
     chain, folder = _named(name), _folder()
     try:
-        install(chain, folder, _say)
+        # Packages differ by a factor of thousands in size: a time left would be a guess.
+        with Waiting(Console(stderr=True), f"installing {name}", estimates=False) as waiting:
+            install(chain, folder, _told_to(waiting))
     except NotInstalled as error:
         fail(str(error))
 
@@ -49,5 +58,15 @@ def _folder() -> Path:
         fail(str(error), 2)
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)
+def _told_to(waiting: Waiting) -> Callable[[str], None]:
+    """What is fetched moves the live line where there is one; all else, and all where there is none, is printed."""
+
+    def say(line: str) -> None:
+        counted = _COUNTED.fullmatch(line.strip())
+        if counted and waiting.live:
+            done, total, package = counted.groups()
+            waiting.goes_on(int(done) / int(total), f"{done} of {total} packages, {package}")
+        else:
+            print(line, flush=True)
+
+    return say

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ from mcp import Client
 from rich.console import Console
 
 from ...autopilot.calling import finish, server
+from ...autopilot.live import Waiting
 from ...autopilot.person import Person
 from ...autopilot.screen import show_refusal, show_text
 
@@ -35,6 +37,8 @@ class Stage:
     def __init__(self) -> None:
         self.console = Console()
         self.client: Client | None = None
+        self.waiting: Waiting | None = None
+        self.report: Path | None = None
 
     async def call(self, title: str, tool: str, *, may_refuse: bool = False, **arguments: Any) -> dict[str, Any]:
         """Calls a tool as an agent does, waits for its job, shows the answer; gives the structured content.
@@ -47,7 +51,8 @@ class Stage:
         shown = {k: v for k, v in arguments.items() if k not in ("session_id", "evaluation")}
         self.console.rule(f"[bold]{title}")
         self.console.print(f"agent calls {tool} {shown or ''}", style="dim", highlight=False, markup=False)
-        answer = await finish(self.client, tool, arguments)
+        with Waiting(self.console, f"{tool} runs") as self.waiting:
+            answer = await finish(self.client, tool, arguments, self.waiting.goes_on)
         if answer.status == "refused":
             show_refusal(self.console, answer.data["refusal"])
         else:
@@ -55,6 +60,11 @@ class Stage:
         if not answer.ok and not (may_refuse and answer.status == "refused"):
             raise Stopped(f"{tool} answered {answer.status}")
         return answer.data
+
+    def make_room(self) -> None:
+        """For a question to a person."""
+        if self.waiting:
+            self.waiting.pause()
 
 
 async def _measured(stage: Stage, session: str, title: str, step: dict[str, Any]) -> tuple[str, str]:
@@ -91,15 +101,16 @@ async def _pipeline(stage: Stage) -> Path | None:
     if status == "PASS":
         await stage.call("Keep", "decide_variant", session_id=session, variant_id=fine, outcome="keep", reason="passed")
     packaged = await stage.call("PACKAGE", "package_variant", session_id=session, variant_id=fine)
-    await stage.call("Trade-off", "render_report", session_id=session, kind="tradeoff")
+    shown = await stage.call("Trade-off", "render_report", session_id=session, kind="tradeoff")
+    stage.report = Path(shown["files"][-1])
     state = await stage.call("Completion", "get_state", session_id=session)
     complete = packaged["status"] == "ok" and all(c["met"] for c in state["completion"])
     return Path(packaged["package"]["path"]) if complete else None
 
 
-async def _play(workspace: Path) -> int:
+async def _play(workspace: Path, report: Path | None) -> int:
     stage = Stage()
-    async with Client(server(workspace, [HERE]), elicitation_callback=Person(stage.console)) as client:
+    async with Client(server(workspace, [HERE]), elicitation_callback=Person(stage.console, stage.make_room)) as client:
         stage.client = client
         try:
             package = await _pipeline(stage)
@@ -110,13 +121,18 @@ async def _play(workspace: Path) -> int:
         stage.console.print("The demo did not come to its end; the answers above say why.", style="red")
         return 1
     stage.console.rule("[bold]Done")
+    if report and stage.report:
+        shutil.copyfile(stage.report, report)
     stage.console.print(
-        f"The package: {package}\nCheck it anywhere: {sys.argv[0]} verify {package}", highlight=False, soft_wrap=True
+        f"The package: {package}\nCheck it anywhere: {sys.argv[0]} verify {package}\n"
+        f"The report, with pictures: {report or stage.report}",
+        highlight=False,
+        soft_wrap=True,
     )
     return 0
 
 
-def run_demo(workspace: Path | None) -> int:
-    """Plays the demonstration; 0 where it came to a verified package."""
+def run_demo(workspace: Path | None, report: Path | None = None) -> int:
+    """Plays the demonstration; 0 where it came to a verified package. `report`: where a copy of the page goes."""
     place = (workspace or Path(tempfile.mkdtemp(prefix="edgeopt-demo-"))).resolve()
-    return anyio.run(_play, place)
+    return anyio.run(_play, place, report)
