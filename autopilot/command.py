@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,6 +213,11 @@ class _Flight:
             (place / f"{history.model_name}-tradeoff.md").write_text(ended.report, encoding="utf-8")
         self.screen.say("")
         self.screen.say(f"The picture: {file}")
+        pages = [Path(written) for written in ended.report_files if written.endswith(".html")]
+        if self.goal.output_dir:
+            pages = [Path(shutil.copyfile(page, place / f"{history.model_name}-report.html")) for page in pages]
+        for page in pages:
+            self.screen.say(f"The report, with pictures: {page}")
 
     def way_on(self, before: str = "") -> str:
         """How to go on, where there is a session."""

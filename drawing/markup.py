@@ -33,9 +33,9 @@ def joined(*children: str | None) -> Markup:
     )
 
 
-def text(words: str) -> Markup:
+def text(words: str, longest: int = LONGEST) -> Markup:
     """Text as markup."""
-    return Markup(escape(untrusted(words, LONGEST)))
+    return Markup(escape(untrusted(words, longest)))
 
 
 def raw(own: str) -> Markup:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from .markup import Markup, joined, raw, tag
+from .markup import Markup, joined, raw, tag, text
 from .theme import FONT, PICTURES
 
 Scale = Callable[[float], float]
@@ -21,7 +21,7 @@ def frame(title: str, description: str, height: float, *parts: str, standalone: 
     return tag(
         "svg",
         tag("title", title),
-        tag("desc", description),
+        tag("desc", text(description, 6000)),
         *own,
         *parts,
         xmlns="http://www.w3.org/2000/svg",

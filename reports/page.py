@@ -31,7 +31,7 @@ from .words import Rows
 # Nothing is loaded and nothing runs, whatever a name might hold.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _FIGURE = re.compile(r"^[-+]?\d")
-ROWS = 60
+ROWS, ENTRIES = 60, 300
 
 
 def page(session: Session) -> str:
@@ -202,7 +202,13 @@ def _sensitivity(session: Session) -> Markup | None:
 
 
 def _timeline(session: Session) -> Markup:
-    return _section("Steps and decisions", tag("ol", *map(_entry, timeline(session)), class_="time"))
+    entries = timeline(session)
+    earlier = len(entries) - ENTRIES
+    return _section(
+        "Steps and decisions",
+        tag("p", f"{earlier} earlier ones are in the session's events.", class_="note") if earlier > 0 else None,
+        tag("ol", *map(_entry, entries[-ENTRIES:]), class_="time"),
+    )
 
 
 def _entry(entry: Entry) -> Markup:

@@ -7,11 +7,15 @@ from typing import Any
 from mcp.server.apps import APP_MIME_TYPE, Apps
 from mcp.server.mcpserver.resources import FunctionResource
 
-from ..reports.chat import frame
-
 TRADEOFF = "ui://edgeopt/tradeoff.html"
 # Of the tool whose answers the page shows.
 SHOWN_BY: dict[str, Any] = {"ui": {"resourceUri": TRADEOFF}}
+
+
+def _frame() -> str:
+    from ..reports.chat import frame  # not when the server starts
+
+    return frame()
 
 
 def tradeoff_app() -> Apps:
@@ -24,7 +28,7 @@ def tradeoff_app() -> Apps:
         description="Shows what render_report answered",
         mime_type=APP_MIME_TYPE,
         meta={"ui": {"prefersBorder": True}},
-        fn=frame,
+        fn=_frame,
     )
     apps.add_resource(page)
     return apps

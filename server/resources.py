@@ -12,7 +12,6 @@ from mcp.server.mcpserver.exceptions import ResourceError
 from mcp.types import Resource
 
 from ..reports.markdown import summary, tradeoff
-from ..reports.page import page
 from ..state.block import state_block
 from ..state.session import Session
 from ..state.store import HistoryEdited
@@ -83,6 +82,8 @@ def _report(session: Session) -> str:
 
 async def read_report_page(session_id: str, ctx: Context) -> str:
     """The report with its pictures, as one HTML page."""
+    from ..reports.page import page  # not when the server starts
+
     session = await _session(session_id, ctx)
     if session.baseline is None:
         raise ResourceError("The baseline is not measured yet: call profile_model.")

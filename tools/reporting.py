@@ -10,7 +10,6 @@ from mcp.types import CallToolResult
 
 from ..contract.refusals import NextCall, Refusal
 from ..reports.markdown import summary, tradeoff
-from ..reports.page import card, page
 from ..state.block import state_block
 from ..state.events import ReportRendered
 from ..state.session import Session
@@ -36,8 +35,12 @@ async def render_report(
     session, files = await in_thread(shop, _write, shop, session, kind, markdown)
     log = f"{markdown}\n\nWith pictures, for a browser: {files[1]}"
     answer = result(ReportReply(state=state_block(session), markdown=markdown, files=[str(f) for f in files]), log)
-    # Beside the answer, for the chat's own page: no model reads it.
-    return answer.model_copy(update={"meta": {CARD: str(card(session))}}) if client_supports_apps(ctx) else answer
+    if client_supports_apps(ctx):
+        from ..reports.page import card
+
+        # Beside the answer, for the chat's own page: no model reads it.
+        answer = answer.model_copy(update={"meta": {CARD: str(card(session))}})
+    return answer
 
 
 def _no_baseline(session: Session) -> Refusal:
@@ -52,8 +55,16 @@ def _no_baseline(session: Session) -> Refusal:
 
 
 def _write(shop: Workshop, session: Session, kind: Kind, markdown: str) -> tuple[Session, list[Path]]:
+    from ..drawing.scatter import as_svg  # pictures are drawn when somebody wants them, not when a server starts
+    from ..reports.figures import tradeoff_picture
+    from ..reports.page import page
+
     folder = shop.folder(session.session_id) / "reports"
-    files = [put(folder / f"{kind}.md", markdown), put(folder / "report.html", page(session))]
+    files = [
+        put(folder / f"{kind}.md", markdown),
+        put(folder / "report.html", page(session)),
+        put(folder / "tradeoff.svg", as_svg(tradeoff_picture(session))),
+    ]
     while True:
         _, tip = shop.load(session.session_id)
         try:

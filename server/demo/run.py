@@ -102,7 +102,7 @@ async def _pipeline(stage: Stage) -> Path | None:
         await stage.call("Keep", "decide_variant", session_id=session, variant_id=fine, outcome="keep", reason="passed")
     packaged = await stage.call("PACKAGE", "package_variant", session_id=session, variant_id=fine)
     shown = await stage.call("Trade-off", "render_report", session_id=session, kind="tradeoff")
-    stage.report = Path(shown["files"][-1])
+    stage.report = next(Path(file) for file in shown["files"] if file.endswith(".html"))
     state = await stage.call("Completion", "get_state", session_id=session)
     complete = packaged["status"] == "ok" and all(c["met"] for c in state["completion"])
     return Path(packaged["package"]["path"]) if complete else None

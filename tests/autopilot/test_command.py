@@ -129,6 +129,7 @@ def test_it_ends_with_the_table_the_picture_and_the_package(tmp_path: Path):
     drawing = ElementTree.parse(tmp_path / "out" / "net-pareto.svg")
     assert any("v1 int8_static" in (text or "") for text in drawing.getroot().itertext())
     assert "Tradeoff Analysis" in (tmp_path / "out" / "net-tradeoff.md").read_text()
+    assert "Tradeoff Analysis" in (tmp_path / "out" / "net-report.html").read_text()
 
 
 def test_without_a_terminal_a_loss_waits_for_a_person(tmp_path: Path):
