@@ -156,15 +156,33 @@ def _cpu(case: Case) -> Iterator[Suggestion]:
     if case.precisions & {"int8"}:
         yield from (other for other in _int8_on_cpu(case) if other.step.technique != "int8_static")
         yield from _session_options(case)
+        yield from _float_in_openvino()
         return
     yield from _to_onnx(case, "cpu")
     yield Suggestion(GraphOptimize(technique="graph_optimize"), "Graph optimization costs no accuracy; it shows what is left to gain.", "cpu: graph optimization first")  # fmt: skip
     yield from _int8_on_cpu(case)
     yield from _session_options(case)
-    yield Suggestion(OpenVINO(technique="openvino", precision="fp32"), "The same function in another runtime: no accuracy is at stake.", "cpu: OpenVINO in float32")  # fmt: skip
-    yield Suggestion(OpenVINO(technique="openvino", precision="fp16", float_layers="bfloat16"), "Half precision that some CPUs compute in: twice as fast there, and no calibration.", "cpu: OpenVINO in bfloat16")  # fmt: skip
+    yield from _float_in_openvino()
     half = TFLite(technique="tflite", quantization="float16") if case.format in ("tflite", "tensorflow") else Float16(technique="float16")  # fmt: skip
     yield Suggestion(half, "Half the size; on a CPU seldom faster.", "cpu: half precision for size")
+
+
+def _float_in_openvino() -> Iterator[Suggestion]:
+    """After INT8 too: what is not quantized (recurrent layers, say) may gain more by another runtime."""
+    yield Suggestion(OpenVINO(technique="openvino", precision="fp32"), "The same function in another runtime: no accuracy is at stake.", "cpu: OpenVINO in float32")  # fmt: skip
+    yield Suggestion(OpenVINO(technique="openvino", precision="fp16", float_layers="bfloat16"), "Half precision that some CPUs compute in: twice as fast there, and no calibration.", "cpu: OpenVINO in bfloat16")  # fmt: skip
+
+
+def _int8_in_openvino(case: Case) -> Iterator[Suggestion]:
+    """What NNCF leaves in float first in bfloat16, which OpenVINO computes in by itself where the CPU can, then in float32
+    where that was no success: it loses less, and CPUs without bfloat16 are faster in it."""
+    half = OpenVINO(technique="openvino", precision="int8", float_layers="bfloat16")
+    yield Suggestion(half, "INT8 of the float model in OpenVINO, whose kernels are made for x86 CPUs.", "cpu: INT8 in OpenVINO too")  # fmt: skip
+    made = [
+        r for r in case.session.variants.values() if r.artifact.parameters == half.model_dump(exclude={"technique"})
+    ]
+    if any(not r.kept for r in made):
+        yield Suggestion(OpenVINO(technique="openvino", precision="int8"), "The same with what stays in float in float32.", "cpu: INT8 in OpenVINO, the rest in float32")  # fmt: skip
 
 
 def _int8_on_cpu(case: Case) -> Iterator[Suggestion]:
@@ -176,7 +194,7 @@ def _int8_on_cpu(case: Case) -> Iterator[Suggestion]:
         yield Suggestion(dynamic, "Mostly matrix products: dynamic INT8 needs no calibration.", "cpu: MatMul nets, dynamic INT8 in TFLite")  # fmt: skip
     if case.calibrated:
         yield _static(case, "cpu: static INT8 with calibration")
-        yield Suggestion(OpenVINO(technique="openvino", precision="int8"), "INT8 of the float model in OpenVINO, whose kernels are made for x86 CPUs.", "cpu: INT8 in OpenVINO too")  # fmt: skip
+        yield from _int8_in_openvino(case)
     if not case.products_alone:
         if case.calibrated:
             yield Suggestion(TFLite(technique="tflite", quantization="int8"), "INT8 of the float model in TFLite, whose kernels win on some convolutional nets.", "cpu: INT8 in TFLite too")  # fmt: skip

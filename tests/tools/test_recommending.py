@@ -107,7 +107,8 @@ def ranked(job: int, parent: str, drop: float | None = 0.01) -> list[Event]:
 
 def told(session: Session, step: Step, parent: str) -> str:
     choice = getattr(step, "quantization", getattr(step, "precision", ""))
-    return f"{step.technique}{f' {choice}' if choice else ''} of {session.format_of(parent)}"
+    floats = " in bfloat16" if getattr(step, "float_layers", "") == "bfloat16" else ""
+    return f"{step.technique}{f' {choice}' if choice else ''}{floats} of {session.format_of(parent)}"
 
 
 def made(session: Session, job: int, step: Step, parent: str) -> list[Any]:
@@ -144,7 +145,7 @@ def inherited(session: Session, parent: str) -> str:
         ("raspberry-pi-5", "pytorch", ONNX_ALONE, CONVOLUTIONS, ["export_onnx of pytorch", "graph_optimize of onnx", "int8_static of onnx"]),
         ("cpu-generic", "onnx", ONNX_ALONE, CONVOLUTIONS, ["graph_optimize of onnx", "int8_static of onnx"]),
         ("cpu-generic", "onnx", ONNX_ALONE, PRODUCTS, ["graph_optimize of onnx", "int8_dynamic of onnx"]),
-        ("cpu-generic", "pytorch", EVERYTHING, CONVOLUTIONS, ["export_onnx of pytorch", "graph_optimize of onnx", "int8_static of onnx", "openvino int8 of onnx", "tflite int8 of onnx", "tflite dynamic of onnx"]),
+        ("cpu-generic", "pytorch", EVERYTHING, CONVOLUTIONS, ["export_onnx of pytorch", "graph_optimize of onnx", "int8_static of onnx", "openvino int8 in bfloat16 of onnx", "tflite int8 of onnx", "tflite dynamic of onnx", "openvino fp32 of onnx", "openvino fp16 in bfloat16 of onnx", "float16 of onnx"]),
         ("cpu-generic", "tflite", here("tflite"), PRODUCTS, ["tflite dynamic of tflite"]),
         ("cpu-generic", "tflite", here("tflite"), CONVOLUTIONS, ["tflite int8 of tflite", "tflite dynamic of tflite"]),
         ("cpu-generic", "tensorrt", EVERYTHING, {}, []),
@@ -166,6 +167,13 @@ def test_every_walk_ends_and_tries_nothing_twice(device: str, source: str, verdi
     assert len(taken) == len(set(taken))
     if lookup is EVERYTHING and source not in ("tensorrt", "tflite"):
         assert taken
+
+
+def test_float32_beside_8_bits_in_openvino_where_bfloat16_was_no_success():
+    for verdict, tried in (("PASS", False), ("INCONCLUSIVE", True)):
+        taken = follow(begun("cpu-generic", "onnx", [CONVOLUTIONS["onnx"]]), EVERYTHING, verdict)
+        assert "openvino int8 in bfloat16 of onnx" in taken
+        assert ("openvino int8 of onnx" in taken) is tried
 
 
 def test_without_a_calibration_set_nothing_that_calibrates_is_recommended():
