@@ -69,7 +69,7 @@ class Run:
         model = self._model(name)
         for tool in (*self.scale.tools, OURS):
             key = f"made/{name}/{tool}"
-            if key not in self._bank or tool == again:
+            if not self._is_made(name, tool) or tool == again:
                 self._bank.add(key, self._made(model, tool))
                 _say(f"{name}, {tool}: {self._bank[key]}")
         judge = Judge(model)
@@ -139,9 +139,13 @@ class Run:
     def _file(self, name: str, tool: str) -> Path | None:
         """What the tool made, if it made something."""
         key = f"made/{name}/{tool}"
-        if key not in self._bank or "file" not in (made := self._bank[key]):
-            return None
-        return Path(made["file"])
+        file = self._bank[key].get("file") if key in self._bank else None
+        return Path(file) if file else None
+
+    def _is_made(self, name: str, tool: str) -> bool:
+        """Made and still there, or refused by the tool."""
+        file = self._file(name, tool)
+        return file.exists() if file else f"made/{name}/{tool}" in self._bank
 
     def _files(self, name: str) -> dict[str, Path]:
         return {tool: file for tool in self.scale.tools if (file := self._file(name, tool))}
