@@ -28,7 +28,7 @@ from edgeopt.benchmarks.honesty_bank import Bank, ForeignBank, this_machine
 from edgeopt.benchmarks.peers_accuracy import Behind, Judge, Judged
 from edgeopt.benchmarks.peers_models import Model, models, opened
 from edgeopt.benchmarks.peers_ours import TOLERANCE, Recommended, recommend
-from edgeopt.benchmarks.peers_speed import FINAL, LOOK, Compared, Round, Track, finalists
+from edgeopt.benchmarks.peers_speed import Compared, Length, Track, finalists
 from edgeopt.benchmarks.peers_table import Peer, Row, geometric_mean, goals, table
 from edgeopt.benchmarks.peers_tools import NOT_RUN, TOOLS, Made, Making, make
 from edgeopt.engine.digests import file_digest
@@ -47,12 +47,11 @@ LIBRARIES = ("onnxruntime", "openvino", "nncf", "ai-edge-litert", "ai-edge-quant
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of everything: of which models and tools, and how long edgeopt may search and a comparison take."""
+    """How much of everything: of which models and tools, and how long edgeopt may search."""
 
     models: tuple[str, ...]
     tools: tuple[str, ...]
     budget_s: float | None
-    rounds: tuple[Round, Round]
 
 
 class Run:
@@ -91,10 +90,9 @@ class Run:
         accurate = {tool for tool, file in files.items() if (judged := self._judged(name, file)) and _bearable(judged)}
         with tempfile.TemporaryDirectory(prefix="edgeopt-peers-") as scratch:
             track = Track(self._model(name), self._threads, Path(scratch))
-            look, final = self.scale.rounds
-            looked = {tool: self._compare(track, name, ours, file, look) for tool, file in files.items()}
+            looked = {tool: self._compare(track, name, ours, file, "look") for tool, file in files.items()}
             for tool in finalists(looked, accurate):
-                self._compare(track, name, ours, files[tool], final)
+                self._compare(track, name, ours, files[tool], "final")
 
     def row(self, name: str) -> Row | None:
         """What is known of a model; None while nothing is recommended."""
@@ -150,13 +148,13 @@ class Run:
     def _files(self, name: str) -> dict[str, Path]:
         return {tool: file for tool in self.scale.tools if (file := self._file(name, tool))}
 
-    def _compare(self, track: Track, name: str, ours: Path, file: Path, how: Round) -> Compared:
-        key = self._speed(name, ours, file, how)
+    def _compare(self, track: Track, name: str, ours: Path, file: Path, length: Length) -> Compared:
+        key = self._speed(name, ours, file, length)
         if key not in self._bank:
-            compared = track.compare(ours, file, how)
+            compared = track.compare(ours, file, length)
             self._bank.add(key, compared.model_dump(mode="json"))
             busy = ": OTHER WORK WAS GOING ON" if compared.foreign > MOST_FOREIGN else ""
-            _say(f"{name}, {file.parent.name}, {how.name}: {compared.ratio:.3f} {compared.interval}{busy}")
+            _say(f"{name}, {file.parent.name}, {length}: {compared}{busy}")
         return Compared.model_validate(self._bank[key])
 
     def _peer(self, name: str, tool: str, ours: Path) -> Peer:
@@ -183,11 +181,12 @@ class Run:
 
     def _compared(self, name: str, ours: Path, file: Path) -> Compared | None:
         """Of the longer round, where there is one."""
-        keys = [self._speed(name, ours, file, how) for how in reversed(self.scale.rounds)]
+        lengths: tuple[Length, ...] = ("final", "look")
+        keys = [self._speed(name, ours, file, length) for length in lengths]
         return next((Compared.model_validate(self._bank[key]) for key in keys if key in self._bank), None)
 
-    def _speed(self, name: str, ours: Path, file: Path, how: Round) -> str:
-        return f"speed/{self._threads}/{how.name}/{name}/{_digest(ours)}/{_digest(file)}"
+    def _speed(self, name: str, ours: Path, file: Path, length: Length) -> str:
+        return f"speed/{self._threads}/{length}/{name}/{_digest(ours)}/{_digest(file)}"
 
 
 def _judged(name: str, file: Path) -> str:
@@ -255,10 +254,8 @@ def main() -> int:
         _say(f"No data at {DATA}: set EDGEOPT_DATA to a folder like it.")
         return 2
     here = tuple(name for name in models(DATA) if options.only.lower() in name.lower())
-    if options.quick:
-        scale = Scale((QUICK_MODEL,), QUICK_TOOLS, QUICK_BUDGET_S, (LOOK, LOOK))
-    else:
-        scale = Scale(here, tuple(TOOLS), None, (LOOK, FINAL))
+    full, quick = Scale(here, tuple(TOOLS), None), Scale((QUICK_MODEL,), QUICK_TOOLS, QUICK_BUDGET_S)
+    scale = quick if options.quick else full
     with tempfile.TemporaryDirectory(prefix="edgeopt-peers-") as scratch:
         home = (options.home or (Path(scratch) if options.quick else HOME)).resolve()
         machine = this_machine()

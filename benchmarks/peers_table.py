@@ -36,7 +36,8 @@ class Peer:
 
     @property
     def timed(self) -> bool:
-        return self.compared is not None and not self.compared.problem
+        """At length."""
+        return self.compared is not None and self.compared.interval is not None
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ def _times(compared: Compared | None) -> str:
         return ""
     if compared.problem:
         return compared.problem[:80]
+    if compared.interval is None:
+        return f"about {compared.ratio:.2f}"
     low, high = compared.interval
     return f"{compared.ratio:.3f} ({low:.3f} to {high:.3f})"
 
@@ -123,7 +126,9 @@ def goals(rows: Sequence[Row]) -> list[Goal]:
     """As the project set them."""
     mean = geometric_mean(rows) or 0.0
     best = [(row.model, row.best) for row in rows if row.best]
-    lost = [model for model, peer in best if peer.compared and peer.compared.interval[1] < LOST]
+    lost = [
+        model for model, peer in best if peer.compared and peer.compared.interval and peer.compared.interval[1] < LOST
+    ]
     behind = [model for model, peer in best if peer.behind is None or peer.behind.interval[0] > 0]
     return [
         _goal(

@@ -4,6 +4,7 @@ is run for."""
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,10 @@ def test_the_best_peer_is_the_fastest_within_the_tolerance():
 
 def test_a_peer_that_refused_or_was_not_timed_is_neither():
     refused, untimed = Peer("refused", "it does not take GRUs"), Peer("untimed", judged=Judged(value=1.0, drop=0.0))
-    assert row(refused, untimed).best is None and row(refused, untimed).fastest is None
+    at_a_glance = replace(peer("at a glance", 0.1), compared=Compared(ratio=0.1, ours_ms=1.0, peer_ms=0.1, processes=1))
+    none = row(refused, untimed, at_a_glance)
+    assert none.best is None and none.fastest is None
+    assert "about 0.10" in "\n".join(table([none]))
     assert "it does not take GRUs" in "\n".join(table([row(refused, untimed)]))
 
 
