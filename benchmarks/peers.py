@@ -29,7 +29,7 @@ from edgeopt.benchmarks.peers_accuracy import Behind, Judge, Judged
 from edgeopt.benchmarks.peers_models import Model, models, opened
 from edgeopt.benchmarks.peers_ours import TOLERANCE, Recommended, recommend
 from edgeopt.benchmarks.peers_speed import Compared, Length, Track, finalists
-from edgeopt.benchmarks.peers_table import Peer, Row, geometric_mean, goals, table
+from edgeopt.benchmarks.peers_table import Peer, Row, circumstances, geometric_mean, goals, table
 from edgeopt.benchmarks.peers_tools import NOT_RUN, TOOLS, Made, Making, make
 from edgeopt.engine.digests import file_digest
 from edgeopt.engine.measure.machine import MOST_FOREIGN
@@ -68,9 +68,9 @@ class Run:
         model = self._model(name)
         for tool in (*self.scale.tools, OURS):
             key = f"made/{name}/{tool}"
-            if not self._is_made(name, tool) or tool == again:
-                self._bank.add(key, self._made(model, tool))
-                _say(f"{name}, {tool}: {self._bank[key]}")
+            if (not self._is_made(name, tool) or tool == again) and (made := self._made(model, tool)):
+                self._bank.add(key, made)
+                _say(f"{name}, {tool}: {made}")
         judge = Judge(model)
         ours = self._file(name, OURS)
         for tool in (*self.scale.tools, OURS):
@@ -107,14 +107,12 @@ class Run:
         rows = [self.row(name) for name in self.scale.models]
         return all(row is not None and row.best is not None for row in rows)
 
-    def _made(self, model: Model, tool: str) -> dict[str, Any]:
+    def _made(self, model: Model, tool: str) -> dict[str, Any] | None:
+        """A result, a peer's refusal, or None where edgeopt itself failed: that is not kept."""
         folder = self._home / model.name / tool.replace(" ", "_")
         folder.mkdir(parents=True, exist_ok=True)
         if tool == OURS:
-            with tempfile.TemporaryDirectory(prefix="edgeopt-peers-") as place:
-                packages = Path(tempfile.mkdtemp(prefix="run-", dir=folder))
-                found = anyio.run(recommend, model, packages, Path(place).resolve(), self.scale.budget_s)
-            return found.model_dump(mode="json")
+            return self._recommended(model, folder)
         where = {
             "model": model.name,
             "data": str(DATA),
@@ -125,6 +123,16 @@ class Run:
             return make(Making(tool=tool, **where), folder).model_dump(mode="json")
         except JobProblem as problem:
             return {"problem": str(problem)}
+
+    def _recommended(self, model: Model, folder: Path) -> dict[str, Any] | None:
+        packages = Path(tempfile.mkdtemp(prefix="run-", dir=folder))
+        try:
+            with tempfile.TemporaryDirectory(prefix="edgeopt-peers-") as place:
+                found = anyio.run(recommend, model, packages, Path(place).resolve(), self.scale.budget_s)
+        except (RuntimeError, ExceptionGroup) as error:
+            _say(f"{model.name}, {OURS}: FAILED, {error}: {getattr(error, 'exceptions', '')}")
+            return None
+        return found.model_dump(mode="json")
 
     def _model(self, name: str) -> Model:
         return opened(name, DATA, self._scratch(name))
@@ -210,12 +218,13 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def head(run: Run, machine: dict[str, str], threads: int) -> list[str]:
+def head(run: Run, rows: list[Row], machine: dict[str, str], threads: int) -> list[str]:
     """Where, with what, and what each tool was told."""
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     return [
         f"edgeopt against its peers; {machine['processor']}, {machine['CPUs']} CPUs, Linux {machine['kernel']}; {threads} thread(s)",
         libraries,
+        circumstances(rows),
         *(f"  {tool}: {TOOLS[tool][1]}" for tool in run.scale.tools),
         *(f"  {tool}: NOT RUN, {why}" for tool, why in NOT_RUN.items()),
         "",
@@ -274,7 +283,7 @@ def main() -> int:
             _say("interrupted")
         rows = [row for name in scale.models if (row := run.row(name))]
         last, code = conclusion(run, rows, not options.quick)
-        print("\n".join([*head(run, machine, options.threads), *table(rows)]))
+        print("\n".join([*head(run, rows, machine, options.threads), *table(rows)]))
         for goal in () if options.quick else goals(rows):
             print(f"{goal.status:7} {goal.text}: {goal.result}")
         print(last)

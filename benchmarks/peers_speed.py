@@ -10,6 +10,7 @@ import math
 import statistics
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -34,7 +35,7 @@ OUT_OF_THE_QUESTION = 1.2
 
 class Compared(Record):
     """`ratio`: the peer's latency / ours, with its 95 % interval, which a look has not; the latencies are medians in ms.
-    `problem`: why there is none of it."""
+    `foreign`: the share of the machine's CPU time that others used. `problem`: why there is none of it."""
 
     ratio: float = 0.0
     interval: tuple[float, float] | None = None
@@ -43,6 +44,7 @@ class Compared(Record):
     processes: int = 0
     foreign: float = 0.0
     seconds: float = 0.0
+    at: str = ""
     problem: str = ""
 
 
@@ -61,7 +63,8 @@ class Track:
             compared = self._at_a_glance(pair) if length == "look" else self._at_length(pair)
         except JobProblem as problem:
             return Compared(problem=str(problem))
-        return compared.model_copy(update={"seconds": round(time.monotonic() - began, 1)})
+        now = datetime.now(UTC).isoformat("T", "minutes")
+        return compared.model_copy(update={"seconds": round(time.monotonic() - began, 1), "at": now})
 
     def _at_a_glance(self, pair: Pair) -> Compared:
         with one_at_a_time(_tell_nobody):

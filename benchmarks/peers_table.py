@@ -10,6 +10,7 @@ from edgeopt.benchmarks.honesty_counts import Goal
 from edgeopt.benchmarks.peers_accuracy import Behind, Judged
 from edgeopt.benchmarks.peers_ours import TOLERANCE
 from edgeopt.benchmarks.peers_speed import Compared
+from edgeopt.engine.measure.machine import MOST_FOREIGN
 
 # An interval that lies wholly below this is a model that is lost.
 LOST = 0.99
@@ -50,6 +51,11 @@ class Row:
     peers: Sequence[Peer]
 
     @property
+    def ours_ms(self) -> float | None:
+        """As it was beside the best peer."""
+        return self.best.compared.ours_ms if self.best and self.best.compared else None
+
+    @property
     def best(self) -> Peer | None:
         """The fastest peer whose accuracy is within the tolerance; by the ratio to ours, which is what was measured."""
         return min((peer for peer in self.peers if peer.accurate and peer.timed), key=_ratio, default=None)
@@ -78,7 +84,8 @@ def _model(row: Row) -> list[str]:
         "",
         "| tool | accuracy | drop (95 %) | size, MB | to get there | ms | its latency / ours (95 %) |",
         "|---|---|---|---|---|---|---|",
-        *(_line(peer) for peer in (row.ours, *row.peers)),
+        _line(row.ours, row.ours_ms),
+        *(_line(peer, peer.compared.peer_ms if peer.compared else None) for peer in row.peers),
         "",
     ]
     if row.best:
@@ -88,12 +95,14 @@ def _model(row: Row) -> list[str]:
     return [*lines, ""]
 
 
-def _line(peer: Peer) -> str:
+def _line(peer: Peer, ms: float | None) -> str:
     if peer.problem:
         return f"| {peer.tool} | {peer.problem[:160]} | | | | | |"
     cost = f"{peer.seconds:.0f} s, {peer.peak_mb:.0f} MB"
-    ms = f"{peer.compared.peer_ms:.3f}" if peer.compared else ""
-    return f"| {peer.tool} | {_accuracy(peer.judged)} | {peer.size_mb:.2f} | {cost} | {ms} | {_times(peer.compared)} |"
+    shown = f"{ms:.3f}" if ms else ""
+    return (
+        f"| {peer.tool} | {_accuracy(peer.judged)} | {peer.size_mb:.2f} | {cost} | {shown} | {_times(peer.compared)} |"
+    )
 
 
 def _accuracy(judged: Judged | None) -> str:
@@ -112,6 +121,16 @@ def _times(compared: Compared | None) -> str:
         return f"about {compared.ratio:.2f}"
     low, high = compared.interval
     return f"{compared.ratio:.3f} ({low:.3f} to {high:.3f})"
+
+
+def circumstances(rows: Sequence[Row]) -> str:
+    """When the comparisons at length were made, and how much of the machine others had meanwhile."""
+    finals = [peer.compared for row in rows for peer in row.peers if peer.timed and peer.compared]
+    if not finals:
+        return "nothing is timed yet"
+    times, foreign = sorted(compared.at for compared in finals), max(compared.foreign for compared in finals)
+    noisy = ": NOT QUIET, other work was going on" if foreign > MOST_FOREIGN else ""
+    return f"timed {times[0]} to {times[-1]}; others used {foreign:.0%} of the CPU time at most{noisy}"
 
 
 def geometric_mean(rows: Sequence[Row]) -> float | None:
