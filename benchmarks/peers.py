@@ -100,7 +100,7 @@ class Run:
             return None
         recommended = self._bank[f"made/{name}/{OURS}"]
         peers = [self._peer(name, tool, ours) for tool in self.scale.tools if f"made/{name}/{tool}" in self._bank]
-        return Row(name, recommended["how"], self._peer(name, OURS, ours), peers)
+        return Row(name, recommended["how"], self._peer(name, OURS, ours), peers, recommended["tried"])
 
     @property
     def finished(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -48,10 +49,11 @@ class Owner:
     def answers(self, call: Call, answer: Answer, history: History) -> None:
         self.history = history
         if call.tool in ("optimize_model", "validate_variant", "decide_variant") or not answer.ok:
-            print(f"    {call.tool}: {answer.log.splitlines()[0] if answer.ok else answer.problem}"[:200], flush=True)
+            line = answer.log.partition("\n")[0] if answer.ok else answer.problem
+            print(f"    {call.tool}: {line}"[:200], file=sys.stderr, flush=True)
 
     async def decide(self, _context: Any, _params: Any) -> ElicitResult:
-        trial = self.history.trials[self.asked] if self.history else None
+        trial = self.history.trials.get(self.asked) if self.history else None
         bearable = trial is not None and trial.validation is not None and trial.validation.relative_drop <= TOLERANCE
         outcome = "keep" if bearable else "revert"
         reason = f"the point estimate is {'within' if bearable else 'outside'} the tolerance"
@@ -81,15 +83,15 @@ async def recommend(model: Model, folder: Path, scratch: Path, budget_s: float |
         goal = Goal(budget_s=budget_s, person=True, output_dir=str(folder))
         ended = await drive(client, opened.data["session_id"], goal, owner)
     return Recommended(
-        file=str(_packaged(ended) or model.path),
-        how=_how(ended.history, ended.packaged),
+        file=str(packaged(ended) or model.path),
+        how=how_made(ended.history, ended.packaged),
         tried=[_tried(trial) for trial in ended.history.trials.values()],
         seconds=round(time.monotonic() - began, 1),
         peak_mb=_peak_mb(workspace),
     )
 
 
-def _packaged(ended: Ended) -> Path | None:
+def packaged(ended: Ended) -> Path | None:
     """The model's file in the package."""
     if ended.unfinished:
         raise RuntimeError(f"edgeopt could not package what it found: {ended.problem}")
@@ -99,7 +101,8 @@ def _packaged(ended: Ended) -> Path | None:
     return Path(package.path) / Path(ended.history.trials[ended.packaged].artifact.path).name
 
 
-def _how(history: History, variant: str | None) -> str:
+def how_made(history: History, variant: str | None) -> str:
+    """The steps from the original to a variant."""
     steps: list[str] = []
     while variant in history.trials:
         made = history.trials[variant].artifact
@@ -114,7 +117,7 @@ def _how(history: History, variant: str | None) -> str:
 
 
 def _tried(trial: Trial) -> str:
-    of = _how(History("", "", "", "", None, 0, "relative", trials={trial.variant_id: trial}), trial.variant_id)
+    of = how_made(History("", "", "", "", None, 0, "relative", trials={trial.variant_id: trial}), trial.variant_id)
     judged, by = trial.validation, " by the person" if trial.by_person else ""
     drop = f"{judged.status} {judged.relative_drop:+.2%}" if judged else "not judged"
     return f"{of}: {trial.speedup:.2f}x, {drop}, {trial.outcome or 'undecided'}{by}"

@@ -43,12 +43,13 @@ class Peer:
 
 @dataclass(frozen=True)
 class Row:
-    """One model: what edgeopt recommended, and the peers."""
+    """One model: what edgeopt recommended, after which trials, and the peers."""
 
     model: str
     how: str
     ours: Peer
     peers: Sequence[Peer]
+    tried: Sequence[str] = ()
 
     @property
     def ours_ms(self) -> float | None:
@@ -80,7 +81,9 @@ def _model(row: Row) -> list[str]:
     lines = [
         f"### {row.model}",
         "",
-        f"edgeopt recommends: {row.how}",
+        f"edgeopt recommends: {row.how}. It tried (over the original, against its own bar):",
+        "",
+        *(f"- {trial}" for trial in row.tried),
         "",
         "| tool | accuracy | drop (95 %) | size, MB | to get there | ms | its latency / ours (95 %) |",
         "|---|---|---|---|---|---|---|",

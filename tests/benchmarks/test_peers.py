@@ -8,14 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from edgeopt.autopilot.driver import Ended
 from edgeopt.autopilot.history import History, Trial
-from edgeopt.autopilot.policy import Call
+from edgeopt.autopilot.policy import Call, Stop
 from edgeopt.benchmarks.peers_accuracy import Behind, Judged
-from edgeopt.benchmarks.peers_ours import TOLERANCE, Owner
+from edgeopt.benchmarks.peers_ours import TOLERANCE, Owner, how_made, packaged
 from edgeopt.benchmarks.peers_speed import OUT_OF_THE_QUESTION, Compared, finalists
 from edgeopt.benchmarks.peers_table import Peer, Row, geometric_mean, goals, table
 from edgeopt.benchmarks.peers_tools import TOOLS, Making, make
-from edgeopt.contract.measures import Artifact, Look, Validation
+from edgeopt.contract.measures import Artifact, Look, Package, Validation
 from edgeopt.engine.problems import JobProblem
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,9 +95,7 @@ def test_a_peer_that_does_not_run_is_not_measured_again():
 async def test_the_person_keeps_by_the_rule_of_the_peers(drop: float, outcome: str):
     owner, made = Owner(), artifact("v_1")
     judged = validation(drop)
-    owner.history = History(
-        "s", "m", "cpu-generic", "top1", None, TOLERANCE, "relative", trials={"v_1": Trial(made, validation=judged)}
-    )
+    owner.history = replace(nothing_known(), trials={"v_1": Trial(made, validation=judged)})
     owner.begins(Call("decide_variant", {"session_id": "s", "variant_id": "v_1", "outcome": "keep"}))
     answer = await owner.decide(None, None)
     assert answer.content is not None and answer.content["outcome"] == outcome
@@ -120,6 +119,20 @@ def test_a_tool_that_refuses_says_why(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("EDGEOPT_TOOLCHAINS", str(tmp_path / "none"))
     with pytest.raises(JobProblem, match="onnx2tf"):
         make(making("LiteRT float32", tmp_path), tmp_path)
+
+
+def test_ours_is_the_model_in_the_package_and_how_it_was_made(tmp_path: Path):
+    made, package = artifact("v_1"), Package(path=str(tmp_path / "package"), files=[], verified=True, verification="")
+    history = replace(nothing_known(), trials={"v_1": Trial(made)}, packages={"v_1": package})
+    assert packaged(Ended(Stop("done"), history, "v_1")) == tmp_path / "package" / "v.onnx"
+    assert packaged(Ended(Stop("done"), nothing_known(), None)) is None
+    assert how_made(history, "v_1") == "int8_static" and how_made(history, None) == "the original"
+    with pytest.raises(RuntimeError, match="disk full"):
+        packaged(Ended(Stop("done"), replace(history, packages={}), "v_1", problem="disk full"))
+
+
+def nothing_known() -> History:
+    return History("s", "m", "cpu-generic", "top1", None, TOLERANCE, "relative")
 
 
 def making(tool: str, folder: Path) -> Making:
