@@ -26,8 +26,7 @@ class Tapped:
         tapped.CopyFrom(model)
         del tapped.graph.output[:]
         tapped.graph.output.extend(ValueInfoProto(name=name) for name in self.tensors)
-        # ONNX Runtime's own choice overlooks that a process may be held to fewer processors, whose threads then spin.
-        options = session_options(len(os.sched_getaffinity(0)))
+        options = session_options(_threads())
         level = ort.GraphOptimizationLevel
         options.graph_optimization_level = level.ORT_ENABLE_ALL if optimized else level.ORT_DISABLE_ALL
         self._session = ort.InferenceSession(tapped.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -38,6 +37,13 @@ class Tapped:
     def each(self, feeds: Iterable[Feeds]) -> Iterator[dict[str, np.ndarray]]:
         """One inference after the other; nothing of the one before is kept."""
         return (self.run(fed) for fed in feeds)
+
+
+def _threads() -> int:
+    """0 for ONNX Runtime's own choice, which overlooks that a process may be held to fewer processors: its threads would
+    spin in each other's way."""
+    held = len(os.sched_getaffinity(0))
+    return held if held < (os.cpu_count() or held) else 0
 
 
 def output_names(model: ModelProto) -> list[str]:

@@ -8,5 +8,5 @@ from types import ModuleType
 
 def technique(name: str) -> ModuleType:
     """The module that runs a technique; imported only now, for each brings its own frameworks. It is a
-    `base.Technique`, a `base.SearchingTechnique` or a `base.TrainedTechnique`."""
+    `base.Technique`, a `base.SearchingTechnique`, a `base.TimedTechnique` or a `base.TrainedTechnique`."""
     return import_module(f"{__name__}.{name}")

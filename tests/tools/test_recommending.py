@@ -145,6 +145,8 @@ def inherited(session: Session, parent: str) -> str:
         ("raspberry-pi-5", "pytorch", ONNX_ALONE, CONVOLUTIONS, ["export_onnx of pytorch", "graph_optimize of onnx", "int8_static of onnx"]),
         ("cpu-generic", "onnx", ONNX_ALONE, CONVOLUTIONS, ["graph_optimize of onnx", "int8_static of onnx"]),
         ("cpu-generic", "onnx", ONNX_ALONE, PRODUCTS, ["graph_optimize of onnx", "int8_dynamic of onnx"]),
+        ("cpu-generic", "onnx", here("graph_optimize", "int8_dynamic", "session_options"), PRODUCTS, ["graph_optimize of onnx", "int8_dynamic of onnx", "session_options of onnx"]),
+        ("cpu-generic", "onnx", here("graph_optimize", "session_options"), CONVOLUTIONS, ["graph_optimize of onnx"]),
         ("cpu-generic", "pytorch", EVERYTHING, CONVOLUTIONS, ["export_onnx of pytorch", "graph_optimize of onnx", "int8_static of onnx", "openvino int8 in bfloat16 of onnx", "tflite int8 of onnx", "tflite dynamic of onnx", "openvino fp32 of onnx", "openvino fp16 in bfloat16 of onnx", "float16 of onnx"]),
         ("cpu-generic", "tflite", here("tflite"), PRODUCTS, ["tflite dynamic of tflite"]),
         ("cpu-generic", "tflite", here("tflite"), CONVOLUTIONS, ["tflite int8 of tflite", "tflite dynamic of tflite"]),
