@@ -6,8 +6,8 @@ The sweep is what a user would do by hand: each layer of the fragile MobileNetV2
 (min-max, one scale a channel, calibrated once for all layers), the model saved, loaded, and evaluated on the whole evaluation
 set. The analysis is the job itself, on the calibration set, with its confirmation. Both run in one process that is held to one
 core, and what is compared is CPU time, which a shared machine disturbs little; the analysis runs before, within and after the
-sweep, and its median counts. The sweep's results are banked as they come: it goes on where it was ended, if the analysis is
-the same as before (its times then stand from the bank too).
+sweep, and its median counts. The sweep's results are banked as they come. With a bank it goes on where it was ended; the times
+of banked layers are those of the earlier run, and the analysis then runs beside what is left of the sweep alone.
 
 How the sweep ranks was decided before it ran. A layer alone costs a few samples of 501, and the difference of one or two of
 them is chance. So first come the layers whose drop is proven (one-sided exact sign test at 5 % over the samples whose verdict
@@ -33,6 +33,7 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 import onnx
 from edgeopt.contract.evaluation import Evaluation, Preprocessing
+from edgeopt.contract.measures import Interface
 from edgeopt.engine import analyzing
 from edgeopt.engine.bench import Bench
 from edgeopt.engine.data.dataset import Dataset, open_dataset
@@ -131,9 +132,7 @@ class Sweep:
         )
 
 
-def interface(model: Path):
-    from edgeopt.contract.measures import Interface
-
+def interface(model: Path) -> Interface:
     loaded = onnx_file.load(model)
     return Interface(inputs=onnx_file.inputs(loaded), outputs=onnx_file.outputs(loaded))
 
