@@ -50,6 +50,7 @@ from ..tools.recommending import recommend_next
 from ..tools.reporting import render_report
 from ..tools.road import caller, in_thread
 from ..tools.waiting import cancel_job, wait_for_job
+from ..tools.ways_out import with_way_out, without
 from ..tools.workshop import Settings, Workshop, open_store
 from . import prompts, resources
 from .apps import SHOWN_BY, tradeoff_app
@@ -116,6 +117,9 @@ class EdgeoptServer(MCPServer[Workshop]):
             if found is None:
                 log.exception("tool %s broke", name)
                 return _broken(name)
+            if isinstance(found, Refused):
+                wrong = _invalid(error)
+                found.refusal = with_way_out(found.refusal, self.shop.settings, name, arguments, wrong)
             return found.answer()
 
     async def list_tools(self) -> list[Tool]:
@@ -139,6 +143,7 @@ class EdgeoptServer(MCPServer[Workshop]):
                 "INVALID_ARGUMENT",
                 f"{name} has no argument {', '.join(unknown[:5])}. It takes: {', '.join(known)}.",
                 missing=[f"remove {a}" for a in unknown[:5]],
+                next_calls=without(name, arguments, known, schema.get("required", [])),
             )
 
 
@@ -164,6 +169,15 @@ def _refusal_behind(error: BaseException | None, *, unexpected: bool) -> Refused
             case _:
                 error = error.__cause__
     return None
+
+
+def _invalid(error: BaseException | None) -> ValidationError | None:
+    """What the arguments did not fit, where that is why a call was refused."""
+    if isinstance(error, UnexpectedToolError):
+        return None
+    while error is not None and not isinstance(error, Refused | ValidationError):
+        error = error.__cause__
+    return error if isinstance(error, ValidationError) else None
 
 
 def _bad_arguments(error: ValidationError) -> Refused:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...contract.refusals import Refusal
+from ...contract.refusals import NextCall, Refusal
 from ..request import Facts, Request
 from ..session import Session
 from .refusing import call, refuse
@@ -14,6 +14,7 @@ def not_the_owner(session: Session, _request: Request, facts: Facts) -> Refusal 
     return refuse(
         "NOT_YOUR_SESSION",
         "This session belongs to another user of the server. Open your own with open_session.",
+        NextCall(tool="list_sessions", arguments={}, why="lists the sessions that are yours"),
     )
 
 
@@ -38,6 +39,7 @@ def code_not_allowed(session: Session, _request: Request, facts: Facts) -> Refus
         "UNTRUSTED_CODE",
         f"This session works with {codes(session)}, and this server was not started with leave to run "
         "that. Ask the operator to start it with --allow-user-code FILE again, or open a session without user code.",
+        call(session, "get_state", "shows what is recorded, to hand over to the operator"),
         missing=["the operator's leave"],
     )
 

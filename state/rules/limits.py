@@ -7,7 +7,7 @@ from ...contract.refusals import Refusal
 from ...contract.steps import PRUNING
 from ..request import Facts, Request
 from ..session import BASELINE, Session
-from .refusing import call, record_of, refuse
+from .refusing import call, record_of, refuse, reopen
 
 
 def target_label(session: Session, _request: Request, facts: Facts) -> Refusal | None:
@@ -17,6 +17,7 @@ def target_label(session: Session, _request: Request, facts: Facts) -> Refusal |
         "TARGET_LABEL",
         f"The baseline is a {session.baseline.where.replace('_', ' ')}, and this server's measurements are "
         f"{facts.where.replace('_', ' ')}s (--host-is). The two are never compared: open a new session here.",
+        reopen(session, "opens a session whose baseline is measured here"),
     )
 
 
@@ -28,7 +29,15 @@ def look_budget(session: Session, request: Request, facts: Facts) -> Refusal | N
     return refuse(
         "LOOK_BUDGET",
         f"The policy allows {facts.looks_allowed} looks at the evaluation set, and all are spent. Only the operator can "
-        "enlarge the budget (look_budget in the policy file).",
+        "enlarge the budget (look_budget in the policy file). What was not validated can be given up.",
+        call(
+            session,
+            "decide_variant",
+            "gives it up",
+            variant_id=request.variant_id,
+            outcome="revert",
+            reason="no look is left",
+        ),
     )
 
 
@@ -63,13 +72,14 @@ def _headroom(session: Session, parent: str) -> float | None:
     return allowed - lost - one_sample
 
 
-def disk_space(_session: Session, _request: Request, facts: Facts) -> Refusal | None:
+def disk_space(session: Session, _request: Request, facts: Facts) -> Refusal | None:
     if facts.disk_free_mb is None or facts.disk_free_mb >= facts.disk_needed_mb:
         return None
     return refuse(
         "DISK_SPACE",
         f"The workspace's disk has {facts.disk_free_mb:.0f} MB free; this needs about {facts.disk_needed_mb:.0f} MB. Free "
         "some space (`edgeopt clean`), then call again.",
+        call(session, "get_state", "shows what is recorded; nothing was lost"),
     )
 
 

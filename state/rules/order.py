@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ...contract.refusals import Refusal
+from ...contract.refusals import NextCall, Refusal
 from ..request import Facts, Request
 from ..session import BASELINE, Session
-from .refusing import call, record_of, refuse
+from .refusing import call, record_of, refuse, reopen
 
 
 def unknown_variant(session: Session, request: Request, _facts: Facts) -> Refusal | None:
@@ -27,6 +27,7 @@ def baseline_is_immutable(session: Session, request: Request, _facts: Facts) -> 
         "The baseline is measured already and is immutable. Call profile_model with the arguments it was measured "
         "with to read it again; for other conditions open another session.",
         call(session, "get_state", "shows the baseline"),
+        reopen(session, "opens another session, for other conditions"),
     )
 
 
@@ -59,8 +60,15 @@ def one_at_a_time(session: Session, request: Request, _facts: Facts) -> Refusal 
         "ONE_AT_A_TIME",
         f"{request.variant_id} is {parent.status}: a step starts from the baseline or from a kept variant.",
         call(session, "decide_variant", "keeps it", variant_id=request.variant_id, outcome="keep", reason="..."),
-        call(session, "optimize_model", "starts from the best", parent="best", step=request.arguments.get("step")),
+        *_from_the_best(session, request),
     )
+
+
+def _from_the_best(session: Session, request: Request) -> list[NextCall]:
+    if request.step is None:
+        return []
+    step = request.step.model_dump(mode="json", exclude_unset=True)
+    return [call(session, "optimize_model", "starts from the best", parent="best", step=step)]
 
 
 def not_measured(session: Session, request: Request, _facts: Facts) -> Refusal | None:

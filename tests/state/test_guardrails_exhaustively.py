@@ -257,14 +257,16 @@ def test_a_question_is_put_three_times_at_most():
         assert on_terminal is None or on_terminal.code == "DECISION_REQUIRED"
 
 
-def test_every_refusal_names_its_guardrail_and_every_next_call_names_the_session():
+def test_every_refusal_names_its_guardrail_and_a_next_call_of_this_session_or_for_another():
     states, _ = explored()
     refusals = [r for s in states for request, facts in calls(s) if (r := judge(s, request, facts))]
     assert len(refusals) > 1000
     for refusal in refusals:
         assert refusal.guardrail
         assert refusal.message
-        assert all(call.arguments["session_id"].startswith("s_") for call in refusal.next_calls)
+        assert refusal.next_calls
+        of_others = [call for call in refusal.next_calls if "session_id" not in call.arguments]
+        assert {call.tool for call in of_others} <= {"open_session", "list_sessions"}
 
 
 def test_from_every_state_there_is_a_way_to_an_end_without_a_person():

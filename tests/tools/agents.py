@@ -119,6 +119,12 @@ class Agent:
         assert refusal["guardrail"] and refusal["message"]
         assert json.loads(answer.text.split("\n\n<model-opt-state>")[0])["refusal"] == refusal
         assert len(answer.text) < 8000
+        # What to open, and with what, only the caller knows.
+        assert (
+            refusal["next_calls"]
+            or answer.tool not in self.tools
+            or answer.tool in ("open_session", "search_knowledge")
+        )
         for call in refusal["next_calls"]:
             assert call["why"]
             self.fits(call["tool"], call["arguments"])

@@ -1,0 +1,107 @@
+"""The next call of a refusal whose rule names none of its own: made of the call that was refused."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..contract.refusals import NextCall, Refusal
+from .loosening import how_loose
+from .workshop import SESSION_ID, Settings
+
+# A call is repeated to the caller only where that is short and can be shown as it stands.
+SHOWN_AT_MOST = 1500
+_MENDED = {
+    "BAD_FILE": "once the file is what the message asks for",
+    "PATH_NOT_ALLOWED": "once the file lies below an allowed root",
+    "UNTRUSTED_CODE": "once the operator has given leave",
+    "UNAVAILABLE": "once what is missing is here",
+    "DISK_SPACE": "once there is space",
+}
+
+
+def with_way_out(
+    refusal: Refusal, settings: Settings, tool: str, arguments: dict[str, Any], wrong: ValidationError | None
+) -> Refusal:
+    """The refusal with a next call, where one can be named. `wrong`: what does not fit the tool's schema."""
+    if refusal.next_calls:
+        return refusal
+    call = _way_out(refusal, settings, tool, arguments, wrong)
+    return refusal.model_copy(update={"next_calls": [call]}) if call else refusal
+
+
+def _way_out(
+    refusal: Refusal, settings: Settings, tool: str, arguments: dict[str, Any], wrong: ValidationError | None
+) -> NextCall | None:
+    if refusal.code in ("UNKNOWN_SESSION", "NOT_YOUR_SESSION"):
+        return NextCall(tool="list_sessions", arguments={}, why="lists your sessions")
+    session_id = arguments.get("session_id")
+    of = {"session_id": session_id} if isinstance(session_id, str) and SESSION_ID.fullmatch(session_id) else None
+    if wrong is not None:
+        mended = without_what_is_wrong(arguments, wrong)
+        if mended is not None:
+            return _again(tool, mended, "the same without what is wrong")
+        return NextCall(tool="recommend_next", arguments=of, why="gives a call whose arguments fit") if of else None
+    if of and tool == "get_state":
+        return NextCall(tool="list_sessions", arguments={}, why="lists the sessions that can be read")
+    if of:
+        return NextCall(tool="get_state", arguments=of, why="shows what is recorded")
+    if refusal.code in ("HUMAN_UNAVAILABLE", "HUMAN_DECLINED"):
+        return _within_the_bar(settings, tool, arguments)
+    mended = _MENDED.get(refusal.code)
+    return _again(tool, arguments, f"again, {mended}") if mended else None
+
+
+def _within_the_bar(settings: Settings, tool: str, arguments: dict[str, Any]) -> NextCall | None:
+    """open_session with the loosest bar that nobody need be asked about; None where the bar was not the matter."""
+    policy = settings.policy
+    tolerance, kind = arguments.get("accuracy_tolerance", 0.02), arguments.get("tolerance_kind", "relative")
+    if not how_loose(settings, tolerance, kind, arguments.get("evidence", "proven")):
+        return None
+    bar = {"evidence": policy.evidence}
+    if kind == "relative":
+        bar["accuracy_tolerance"] = min(tolerance, policy.max_tolerance)
+    return _again(tool, arguments | bar, "the same within the policy's bar")
+
+
+def _again(tool: str, arguments: dict[str, Any], why: str) -> NextCall | None:
+    text = json.dumps(arguments, ensure_ascii=False)
+    if len(text) > SHOWN_AT_MOST or not text.isprintable():
+        return None
+    return NextCall(tool=tool, arguments=arguments, why=why)
+
+
+def without(tool: str, arguments: dict[str, Any], known: list[str], required: list[str]) -> list[NextCall]:
+    """The call with the known arguments alone, where those that it needs are among them."""
+    mended = {name: value for name, value in arguments.items() if name in known}
+    call = _again(tool, mended, "the same without what is unknown") if set(required) <= set(mended) else None
+    return [call] if call else []
+
+
+def without_what_is_wrong(arguments: dict[str, Any], wrong: ValidationError) -> dict[str, Any] | None:
+    """The call without unknown arguments, at any depth, and without those that have a default and do not fit; None where
+    something must be given that only the caller knows."""
+    mended = deepcopy(arguments)
+    for error in wrong.errors(include_url=False, include_context=False, include_input=False):
+        place = error["loc"]
+        unknown = error["type"] == "extra_forbidden"
+        has_default = len(place) == 1 and error["type"] != "missing" and place[0] in _WITH_DEFAULTS
+        if not (unknown or has_default) or not _drop(mended, list(place)):
+            return None
+    return mended
+
+
+# Scalars that mean something usual where they are left out.
+_WITH_DEFAULTS = frozenset({"iterations", "threads", "batch_size", "sustained_seconds", "wait_s", "limit", "kind"})
+
+
+def _drop(value: Any, place: list[Any]) -> bool:
+    """Removes what lies at a place of pydantic's, in which the tags of unions stand between the keys."""
+    *way, last = place
+    for key in way:
+        if isinstance(value, dict) and key in value:
+            value = value[key]
+    return isinstance(value, dict) and value.pop(last, value) is not value
