@@ -63,14 +63,15 @@ from .updates import register as register_updates
 log = logging.getLogger(__name__)
 
 INSTRUCTIONS = """\
-edgeopt optimizes a trained model for an edge device in five phases and remembers every measurement.
+edgeopt optimizes a trained model for an edge device, in five phases, and remembers every measurement. Ask the user for the
+model, the target device, a labelled evaluation set and the preprocessing of training; never make data up.
 1. open_session, then profile_model: nothing else runs before the baseline is measured.
-2. recommend_next names the next call. One technique at a time: optimize_model, benchmark_variant, validate_variant,
-   decide_variant, before the next one.
+2. Repeat: recommend_next; ONE optimize_model; benchmark_variant; validate_variant; decide_variant.
 3. FAIL or INCONCLUSIVE: stop, show the user the numbers. Only a person can keep such a variant; decide_variant asks them.
 4. package_variant, then render_report(kind="tradeoff"), and show it to the user.
-A refusal names what is missing and the exact next call. `running`: call wait_for_job. Numbers labelled "Host Estimate"
-say nothing about the target device: repeat the label wherever you repeat the number. Quote no number that no tool gave.
+refused: make the first of its next_calls. running: call wait_for_job. failed: follow its playbook. Lost: list_sessions, get_state.
+Numbers labelled "Host Estimate" say nothing about the target device: repeat the label wherever you repeat the number. Quote no
+number that no tool gave.
 """
 
 _READ = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)

@@ -48,7 +48,7 @@ async def test_the_listing_leaves_room(tmp_path: Path):
         }
         instructions = agent.client.instructions or ""
     assert sum(said.values()) <= LISTING, said
-    assert tokens(instructions) <= 350
+    assert tokens(instructions) <= 300
 
 
 async def test_every_answer_of_a_session_is_small(finished: Finished):
