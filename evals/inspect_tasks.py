@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """The scenarios as Inspect AI tasks: `inspect eval evals/inspect_tasks.py --model PROVIDER/MODEL`.
 
 The model gets the tools over MCP and the scenario's prompt, nothing else, and is scored like the scripted agents: on the store and the
