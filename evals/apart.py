@@ -84,24 +84,27 @@ class _Mirrored(Agent):
 
 
 def mirror(scenario: Scenario, root: Path) -> None:
-    """Plays the scripted agent by lines: {"tool", "arguments"} goes out, {"text"} comes in, {"said"} is the end."""
+    """Plays the scripted agent by lines: {"tool", "arguments"} goes out, {"text", "error"} comes in, {"said"} is the end."""
     stage = rebuilt(scenario, root, _Mirrored(None, {}, [])).stage  # pyright: ignore[reportArgumentType]
     played: Coroutine[Any, Any, str] = ATTACKS[scenario.name](stage)  # pyright: ignore[reportAssignmentType]
     try:
         asked: _Ask = played.send(None)
         while True:
             print(json.dumps({"tool": asked.tool, "arguments": asked.arguments}), flush=True)
-            asked = played.send(understood(asked.tool, json.loads(sys.stdin.readline())["text"]))
+            asked = played.send(understood(asked.tool, **json.loads(sys.stdin.readline())))
     except StopIteration as end:
         print(json.dumps({"said": end.value}), flush=True)
 
 
-def understood(tool: str, text: str) -> Answer:
-    """What a tool answered, from the text that a model is shown: of a success only what names things."""
+def understood(tool: str, text: str, error: bool = False) -> Answer:
+    """What a tool answered, from the text that a model is shown: of a success only what names things. `error`: it is one,
+    a refusal or what the client itself would not send."""
     refusal = re.search(r'\{"status": "refused".*', text)
     if refusal:
         data, _ = json.JSONDecoder().raw_decode(refusal.group())
         return Answer(tool, data, text)
+    if error:
+        return Answer(tool, {"status": "failed", "message": text}, text)
     if running := re.match(r"(\S+) is running \(", text):
         return Answer(tool, {"status": "running", "job_id": running[1]}, text)
     data = {"status": "ok"}

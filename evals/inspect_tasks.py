@@ -5,8 +5,8 @@ The model gets the tools over MCP and the scenario's prompt, nothing else, and i
 files, and on the numbers of its last message. `--model mockllm/model` plays the scripted agents through Inspect's loop: each call
 of theirs is a tool call of the mock model.
 
-This file imports nothing of edgeopt: Inspect may live in an environment of its own. EDGEOPT_PYTHON names the Python that has edgeopt
-(default: the one that runs Inspect).
+This file imports nothing of edgeopt: Inspect needs version 1 of the MCP SDK, edgeopt version 2, so each has an environment of its own.
+EDGEOPT_PYTHON names the Python that has edgeopt.
 """
 
 from __future__ import annotations
@@ -81,17 +81,18 @@ async def _scripted(state: TaskState, root: str) -> TaskState:
             state.messages.append(state.output.message)
             answered = await execute_tools(state.messages, state.tools)
             state.messages += answered.messages
-            agent.stdin.write(json.dumps({"text": _text(answered.messages[-1])}) + "\n")
+            agent.stdin.write(json.dumps(_shown(answered.messages[-1])) + "\n")
             agent.stdin.flush()
     state.output = ModelOutput.from_content(MOCK, move["said"])
     state.messages.append(state.output.message)
     return state
 
 
-def _text(message: Any) -> str:
-    """What a model is shown of a tool's answer; an error's text where it was one."""
+def _shown(message: Any) -> dict[str, Any]:
+    """What a model is shown of a tool's answer: its text, or that of the error that it was."""
     assert isinstance(message, ChatMessageTool), message
-    return message.text or (message.error.message if message.error else "")
+    error = message.error
+    return {"text": message.text or (error.message if error else ""), "error": error is not None}
 
 
 def _scored(state: TaskState) -> Any:
