@@ -9,6 +9,7 @@ and imports nothing of edgeopt.
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+from mcp.types import Tool
 
 from ..autopilot.calling import Answer, server
 from .agent import Agent
@@ -36,7 +38,8 @@ async def prepare(scenario: Scenario, root: Path) -> dict[str, Any]:
     async with AsyncExitStack() as stack:
         built = await build(scenario.world, root, stack)
     place, session = built.operator.place, built.stage.session
-    (root / NOTES).write_text(json.dumps({"session": session, "original": built.original}))
+    tools = {name: tool.input_schema for name, tool in built.stage.agent.tools.items()}
+    (root / NOTES).write_text(json.dumps({"session": session, "original": built.original, "tools": tools}))
     start = server(place.workspace, built.operator.roots, *built.operator.options)
     words = {"model": place.model, "models": place.models, "noise": place.noise, "session": session}
     prompt = f"{scenario.prompt.format(**words)}\n\nArguments of open_session, as far as I know them: {json.dumps(place.opening())}"
@@ -85,7 +88,9 @@ class _Mirrored(Agent):
 
 def mirror(scenario: Scenario, root: Path) -> None:
     """Plays the scripted agent by lines: {"tool", "arguments"} goes out, {"text", "error"} comes in, {"said"} is the end."""
-    stage = rebuilt(scenario, root, _Mirrored(None, {}, [])).stage  # pyright: ignore[reportArgumentType]
+    schemas = json.loads((root / NOTES).read_text())["tools"]
+    tools = {name: Tool(name=name, input_schema=schema) for name, schema in schemas.items()}
+    stage = rebuilt(scenario, root, _Mirrored(None, tools, [])).stage  # pyright: ignore[reportArgumentType]
     played: Coroutine[Any, Any, str] = ATTACKS[scenario.name](stage)  # pyright: ignore[reportAssignmentType]
     try:
         asked: _Ask = played.send(None)
@@ -107,16 +112,19 @@ def understood(tool: str, text: str, error: bool = False) -> Answer:
         return Answer(tool, {"status": "failed", "message": text}, text)
     if running := re.match(r"(\S+) is running \(", text):
         return Answer(tool, {"status": "running", "job_id": running[1]}, text)
-    data = {"status": "ok"}
-    for name, pattern in (("session_id", r"\bs_[0-9a-f]{32}\b"), ("variant_id", r"variant (v\d+)\b")):
-        if found := re.search(pattern, text):
-            data[name] = found[found.lastindex or 0]
-    status = re.search(r"\b(PASS|FAIL|INCONCLUSIVE)\b", text)
-    nested: dict[str, Any] = {
-        "variant": {"variant_id": data.get("variant_id", "v1")},
+    session, variant, status = (
+        re.search(p, text) for p in (r"\bs_[0-9a-f]{32}\b", r"variant (v\d+)\b", r"\b(PASS|FAIL|INCONCLUSIVE)\b")
+    )
+    recommended = re.findall(r"^\d+\. (\w+) (\{.*?\}): ", text, re.MULTILINE)
+    data: dict[str, Any] = {
+        "status": "ok",
+        "session_id": session[0] if session else None,
+        "variant": {"variant_id": variant[1] if variant else "v1"},
         "validation": {"status": status[1] if status else ""},
+        "recommendations": [{"tool": t, "arguments": ast.literal_eval(a)} for t, a in recommended],
+        "package": {"path": "where the server says"},
     }
-    return Answer(tool, {**data, **nested}, text)
+    return Answer(tool, data, text)
 
 
 def main(arguments: list[str]) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from ...contract.measures import Comparison, Measurement, Sustained, Validation, Where
 from ..events import (
@@ -17,15 +16,14 @@ from ..events import (
 )
 from ..session import BASELINE, Session
 from ..store import Recorded
-
-# Canonical units: time ms, ratio times, share a fraction of 1, points a difference of two shares, size bytes, rate 1/s.
-Dimension = Literal["time", "ratio", "share", "points", "size", "rate", "count", "value", "other"]
+from .reading import Dimension
 
 
 @dataclass(frozen=True)
 class Fact:
     """A number on record. `subjects`: the variants that it is of; none where it is of the session. `where`: of numbers that
-    the machine decides. `stale`: why it is no longer to be quoted; empty while it is."""
+    the machine decides. `stale`: why it is no longer to be quoted; empty while it is. `verbatim`: the recorded words that the number
+    stands in, where it is on record in words alone: only who quotes these may say it."""
 
     quantity: str
     dimension: Dimension
@@ -36,6 +34,7 @@ class Fact:
     where: Where | None = None
     device: str = ""
     stale: str = ""
+    verbatim: str = ""
 
 
 def recorded_facts(session: Session, changed: Collection[str] = ()) -> list[Fact]:
@@ -337,6 +336,11 @@ def _validation(v: Validation, variant: str, source: str, session: Session) -> I
             base, quantity="class", dimension="points", value=c.drop, words=f"drop of {variant} on class {c.label}"
         )
         yield replace(base, quantity="class", dimension="count", value=c.samples, words=f"samples of class {c.label}")
+
+
+def plain(words: str) -> str:
+    """Words as they are compared: small letters, one space."""
+    return " ".join(words.lower().split())
 
 
 def _counts(session: Session) -> Iterator[Fact]:

@@ -12,8 +12,8 @@ from typing import Literal
 
 from ...contract.record import Record
 from ..session import BASELINE
-from .facts import Dimension, Fact
-from .reading import Claim, claims
+from .facts import Fact, plain
+from .reading import Claim, Dimension, claims
 
 Mark = Literal["measured", "stale", "host-only", "invented"]
 BAD: frozenset[Mark] = frozenset({"invented", "host-only"})
@@ -179,6 +179,8 @@ _OF: dict[str, frozenset[Dimension]] = {
 
 def _is_meant(claim: Claim, fact: Fact, meant: frozenset[str] | None) -> bool:
     """Whether the words allow the fact; an end of an interval is no value of its own, so it must be said to be one."""
+    if fact.verbatim:
+        return fact.verbatim in plain(claim.sentence)
     if fact.words.partition(" end of the ")[1] and not (claim.ranged or _INTERVAL.search(claim.sentence)):
         return False
     return fact.quantity in meant if meant is not None else fact.quantity not in _ONLY_NAMED

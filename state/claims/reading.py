@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from .facts import Dimension
-
+# Canonical units: time ms, ratio times, share a fraction of 1, points a difference of two shares, size bytes, rate 1/s.
+Dimension = Literal["time", "ratio", "share", "points", "size", "rate", "count", "value", "other"]
 Bound = Literal["", "about", "at least", "at most"]
 
 

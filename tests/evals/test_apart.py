@@ -70,6 +70,14 @@ def test_the_text_of_an_answer_is_understood(text: str, expected: dict[str, str]
     assert {name: data[name] for name in expected} == expected
 
 
+def test_recommended_calls_are_understood():
+    text = (
+        "1. benchmark_variant {'session_id': 's', 'variant_id': 'v1'}: v1 has no measured speed. [measure every change]"
+    )
+    (call,) = understood("recommend_next", text).data["recommendations"]
+    assert call == {"tool": "benchmark_variant", "arguments": {"session_id": "s", "variant_id": "v1"}}
+
+
 def has_inspect(python: str) -> bool:
     return subprocess.run([python, "-c", "import inspect_ai"], capture_output=True, check=False).returncode == 0
 

@@ -7,7 +7,7 @@ from edgeopt.contract.measures import Comparison
 from edgeopt.state.claims.facts import Fact, recorded_facts
 from edgeopt.state.claims.judging import Judged, judge_text
 from edgeopt.state.claims.reading import claims
-from edgeopt.state.events import VariantBenchmarked
+from edgeopt.state.events import VariantBenchmarked, VariantValidated
 from edgeopt.state.session import Session
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -196,3 +196,13 @@ def test_every_mark_says_where_or_what_is_nearest():
     right, wrong = marks("v1 is 2.3x faster. v1 is 2.8x faster." + LABEL, session())
     assert "event 7 (VariantBenchmarked)" in right.support and "m-1" in right.support
     assert "2.3" in wrong.why and "speedup of v1" in wrong.why
+
+
+def test_a_number_that_is_on_record_in_words_is_measured_where_these_are_quoted():
+    of = session()
+    event = next(e for r in of.history if isinstance(e := r.event, VariantValidated))
+    method = "exact: outputs differ by 3.25e-07 at most, 12 changed decisions"
+    told = event.model_copy(update={"validation": event.validation.model_copy(update={"method": method})})
+    of = grown(of, started(5, "validate_variant", "v1"), told)
+    assert mark(f"v1 passed ({method}).".replace(", 12 changed decisions", ""), of) == "measured"
+    assert mark("v1 drops by 3.25e-07.", of) == "invented"
