@@ -326,6 +326,17 @@ def _validation(v: Validation, variant: str, source: str, session: Session) -> I
                 value=count,
                 words=f"{quantity.replace('_', ' ')} of the validation of {variant}",
             )
+    for c in claims(v.method):
+        value = c.value * (c.unit.scales[0] if c.unit else 1.0)
+        around = plain(c.clause) if len(c.clause.split()) > 2 else plain(c.sentence)
+        yield replace(
+            base,
+            quantity="quoted",
+            dimension=c.unit.dimension if c.unit else "value",
+            value=value,
+            words=f"said of {variant}: {around}",
+            verbatim=around,
+        )
     yield replace(
         base, quantity="alpha", dimension="value", value=v.look.alpha, words=f"alpha of the look at {variant}"
     )
