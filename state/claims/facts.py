@@ -16,7 +16,7 @@ from ..events import (
 )
 from ..session import BASELINE, Session
 from ..store import Recorded
-from .reading import Dimension
+from .reading import Dimension, claims
 
 
 @dataclass(frozen=True)
