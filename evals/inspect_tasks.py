@@ -5,8 +5,8 @@ The model gets the tools over MCP and the scenario's prompt, nothing else, and i
 files, and on the numbers of its last message. `--model mockllm/model` plays the scripted agents through Inspect's loop: each call
 of theirs is a tool call of the mock model.
 
-This file imports nothing of edgeopt: Inspect needs version 1 of the MCP SDK, edgeopt version 2, so each has an environment of its own.
-EDGEOPT_PYTHON names the Python that has edgeopt.
+This file imports nothing of edgeopt, so Inspect may live in an environment of its own, with an MCP SDK of its own. EDGEOPT_PYTHON then
+names the Python that has edgeopt.
 """
 
 from __future__ import annotations
