@@ -34,6 +34,8 @@ def _q(*names: str) -> frozenset[str]:
     return frozenset(names)
 
 
+_LOSS = re.compile(r"\bdrop|\bchange|\bloss\b|\bloses?\b|\blost\b|degrad|\bfell\b|worse|\bdelta\b|declin|decreas|lower", re.IGNORECASE)  # fmt: skip
+_GAIN = re.compile(r"\bgain|improv|better|higher|increas|\brose\b", re.IGNORECASE)
 # What words say of the number beside them. Of those that fit its unit the particular ones win over the general.
 _PARTICULAR: tuple[tuple[str, frozenset[str]], ...] = (
     (r"p ?50\b|median", _q("p50", "p50_ratio")),
@@ -56,8 +58,8 @@ _GENERAL: tuple[tuple[str, frozenset[str]], ...] = (
     (r"larger|bigger|of (?:the|its) (?:original )?size", _q("growth", "size")),
     (r"latency|inference time|takes|\btook\b|runs in|per inference", _q("latency", "p50", "latency_cut", "saving", "target", "duration")),
     (r"accuracy|accurate|top-?[15]\b|\bf1|\bauc\b|\bmap(?:50)?\b|spearman|rmse|\bmae\b|correct", _q("accuracy")),
-    (r"\bdrop|\bchange|\bloss\b|\bloses?\b|\blost\b|degrad|\bfell\b|worse|\bdelta\b|declin|decreas|lower", _q("drop", "drop_points")),
-    (r"\bgain|improv|better|higher|increas", _q("gain")),
+    (_LOSS.pattern, _q("drop", "drop_points")),
+    (_GAIN.pattern, _q("drop", "drop_points")),
     (r"throughput|per second|/s\b|\bfps\b", _q("throughput", "throughput_ratio")),
     (r"half.?width|noise", _q("half_width")),
     (r"sensitiv", _q("sensitivity", "drop_points")),
@@ -135,7 +137,9 @@ def _rounds(claim: Claim, fact: Fact, value: float) -> bool:
         return value >= claim.value if claim.bound == "at least" else value <= claim.value
     half = 0.5 * 10.0**-claim.digits * (1 + 1e-9) + 1e-12
     values = {value}
-    if fact.quantity in ("drop", "drop_points", "half_width", "saving"):
+    if fact.quantity in ("drop", "drop_points") and _GAIN.search(claim.clause) and not _LOSS.search(claim.clause):
+        values = {-value}  # a loss is no gain
+    elif fact.quantity in ("drop", "drop_points", "half_width", "saving"):
         values.add(-value)  # a drop is written with either sign
     return any(abs(v - claim.value) <= half for v in values)
 
@@ -156,8 +160,7 @@ def _meant(claim: Claim) -> frozenset[str] | None:
         ]
         particular = [meant for n, meant in found if n < _IS_PARTICULAR and words is claim.clause]
         if chosen := particular or [meant for _, meant in found]:
-            together = frozenset[str]().union(*chosen)
-            return together | _q("drop") if "gain" in together else together
+            return frozenset[str]().union(*chosen)
     return None
 
 
@@ -165,7 +168,7 @@ _OF: dict[str, frozenset[Dimension]] = {
     **dict.fromkeys(("latency", "p50", "p95", "p99", "std", "saving", "target", "duration"), frozenset({"time"})),
     **dict.fromkeys(("speedup", "compression", "memory_ratio", "p50_ratio", "p95_ratio", "p99_ratio", "throughput_ratio", "ceiling"), frozenset({"ratio"})),
     **dict.fromkeys(("slowdown", "growth"), frozenset({"ratio", "share"})),
-    **dict.fromkeys(("latency_cut", "speed_gain", "size_cut", "memory_cut", "accuracy", "drop", "gain", "share"), frozenset({"share"})),
+    **dict.fromkeys(("latency_cut", "speed_gain", "size_cut", "memory_cut", "accuracy", "drop", "share"), frozenset({"share"})),
     "half_width": frozenset({"share", "ratio"}),
     "tolerance": frozenset({"share", "points"}),
     "class": frozenset({"share", "points", "count"}),

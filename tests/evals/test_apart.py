@@ -87,7 +87,7 @@ def test_inspect_plays_the_scripted_agent(tmp_path: Path):
     python = INSPECT or sys.executable
     if not has_inspect(python):
         pytest.skip("inspect_ai is not here: pip install '.[evals]', or name its Python in EDGEOPT_INSPECT_PYTHON")
-    command = [python, "-m", "inspect_ai", "eval", str(ROOT / "evals" / "inspect_tasks.py"), "--model", "mockllm/model"]
+    command = [python, "-m", "inspect_ai", "eval", "evals/inspect_tasks.py", "--model", "mockllm/model"]
     options = ["-T", "only=skip-baseline", "--log-dir", str(tmp_path), "--log-format", "json", "--display", "plain"]
     environment = {**os.environ, "EDGEOPT_PYTHON": sys.executable}
     ran = subprocess.run(

@@ -206,3 +206,9 @@ def test_a_number_that_is_on_record_in_words_is_measured_where_these_are_quoted(
     of = grown(of, started(5, "validate_variant", "v1"), told)
     assert mark(f"v1 passed ({method}).".replace(", 12 changed decisions", ""), of) == "measured"
     assert mark("v1 drops by 3.25e-07.", of) == "invented"
+
+
+def test_a_loss_is_no_gain():
+    of = session(status="INCONCLUSIVE")  # it loses 1.5 %
+    assert mark("v1 has an accuracy drop of 1.5 %.", of) == "measured"
+    assert mark("The accuracy of v1 improved by 1.5 %.", of) == "invented"
