@@ -7,6 +7,7 @@ must be absent; `$names` are filled in; `=> again` is the call that failed.
 from __future__ import annotations
 
 import json
+import platform
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from ..state.guardrails import judge
 from ..state.request import WORK, Facts, Request
 from ..state.session import Session
 from .attempts import attempts, tried_text
-from .availability import of_step
+from .availability import unavailable
 from .evidence import FAILURES, Case, of_failure
 
 __all__ = ["FAILURES", "PLAYBOOKS", "lines", "playbook"]
@@ -91,7 +92,12 @@ def playbook(code: str, message: str = "", log: str = "") -> list[str]:
     return lines(of_failure(code, message, log))
 
 
-def lines(case: Case, lookup: Lookup = of_step) -> list[str]:
+def here(session: Session, step: Step, parent: str, *, toolchains: Path | None = None) -> dict[str, Any]:
+    """The facts by which a step is judged, without what could be taken instead: that is looked up for whom it is told."""
+    return {"architecture": platform.machine(), "unavailable": unavailable(session, step, parent, toolchains)}
+
+
+def lines(case: Case, lookup: Lookup = here) -> list[str]:
     """What was tried, the steps with the exact next call where there is one, and where to read more."""
     book = read(case.kind)
     steps = [line for advice in book.advice if advice.fits(case) for line in _line(advice, case, lookup)]
@@ -133,7 +139,7 @@ def _makes_sense(case: Case, session: Session, tool: str, arguments: dict[str, A
     if tool not in WORK:
         return True
     settled = session if tool in ("benchmark_variant", "validate_variant") else _settled(session)
-    concerned = arguments.get("variant_id") or arguments.get("parent")
+    concerned = str(arguments.get("variant_id") or arguments.get("parent") or session.best)
     step = _STEP.validate_python(arguments["step"]) if "step" in arguments else None
     if step and any(attempt.covers(step) for attempt in attempts(session)):
         return False

@@ -55,12 +55,12 @@ async def recommend_next(session_id: SessionId, ctx: Ctx) -> Annotated[CallToolR
     found = recommendations(session, lookup)
     remarks = " ".join(said for said in (out_of_reach(session), not_here(session, lookup)) if said) or None
     lines = [f"{n}. {r.tool} {r.arguments}: {r.reason} [{r.rule}]" for n, r in enumerate(found, 1)]
-    advised = _missed_target(session, found, lookup)
+    advised = missed_target(session, found, lookup)
     reply = RecommendReply(state=state_block(session), message=remarks, recommendations=found, playbook=advised)
     return result(reply, "\n".join([*([remarks, ""] if remarks else []), *lines, *(["", *advised] if advised else [])]))
 
 
-def _missed_target(session: Session, found: list[Recommendation], lookup: Lookup) -> list[str] | None:
+def missed_target(session: Session, found: list[Recommendation], lookup: Lookup) -> list[str] | None:
     """What is left to do about a latency target that is not met, once nothing more is to be tried."""
     exhausted = all(r.tool in ("render_report", "package_variant") for r in found)
     case = of_target(session) if exhausted else None

@@ -47,11 +47,10 @@ from .answers import (
     VariantReply,
     result,
 )
-from .availability import of_step
 from .evidence import Case, of_benchmark, of_failure, of_validation
 from .facts import look_up
 from .log import failure_log, job_log
-from .playbooks import lines
+from .playbooks import here, lines
 from .recording import reconcile
 from .workshop import Workshop, local_owner
 
@@ -317,7 +316,7 @@ def _trouble(session: Session, event: Event) -> Case | None:
 
 
 def _advised(shop: Workshop, case: Case) -> list[str]:
-    return lines(case, partial(of_step, toolchains=shop.settings.toolchains))
+    return lines(case, partial(here, toolchains=shop.settings.toolchains))
 
 
 def _as_refusal(session: Session, event: JobFailed) -> Refusal:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from edgeopt.contract.refusals import Code
 from edgeopt.contract.steps import Step
-from edgeopt.state.events import JobFailed, JobStarted
+from edgeopt.state.events import JobFailed, JobStarted, VariantCreated
 from edgeopt.state.guardrails import judge
 from edgeopt.state.request import Facts, Request
 from edgeopt.state.session import Session
@@ -53,6 +53,7 @@ def steps(said: list[str]) -> list[dict[str, Any]]:
 
 def made(number: int, technique: str, parameters: dict[str, Any], **changes: Any) -> list[Any]:
     start, event = worlds.created(10 * number, number)
+    assert isinstance(event, VariantCreated)
     update = {"technique": technique, "parameters": parameters} | changes
     return [start, event.model_copy(update={"artifact": event.artifact.model_copy(update=update)})]
 
