@@ -75,7 +75,7 @@ def _key(middle: float) -> Markup:
         words(
             at + 98,
             middle + 4,
-            "edge: P50 · diamond: mean · box: to P95 · whisker: to P99 · arrow: P99 lies beyond",
+            "edge P50, diamond mean, box to P95, whisker to P99 (arrow: beyond)",
             size=11,
             look="muted",
         ),

@@ -29,7 +29,7 @@ code{font:.875em/1.4 ui-monospace,'SF Mono',Menlo,Consolas,'Liberation Mono',mon
 .pass{border-color:var(--passed)}.pass .word{color:var(--passed)}
 .fail{border-color:var(--failed)}.fail .word{color:var(--failed)}
 .open{border-color:var(--inconclusive)}.open .word{color:var(--inconclusive)}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(12rem,1fr));gap:.75rem;margin:1rem 0 0;padding:0}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(10.5rem,1fr));gap:.75rem;margin:1rem 0 0;padding:0}
 .tile{background:var(--raised);border-radius:.5rem;padding:.8rem 1rem;display:flex;flex-direction:column}
 .tile b{font-size:1.55rem;line-height:1.3;font-weight:650;font-variant-numeric:tabular-nums}
 figure{margin:1rem 0 0}
