@@ -86,5 +86,5 @@ def _unanswered(closed: int) -> str:
     """What happens where nobody answers."""
     earlier = f" It was closed unanswered {closed} times." if closed else ""
     left = max(0, QUESTIONS_AT_MOST - closed - 1)
-    later = f"it can be put {left} more times" if left else "it is not put again in the chat"
+    later = f"it can be put {left} more time{'s' if left > 1 else ''}" if left else "it is not put again in the chat"
     return f"No answer: nothing is decided; {later}, or answer with `edgeopt decide`.{earlier}"
