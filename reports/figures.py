@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..drawing import bars, percentiles, scatter
+from ..drawing import bars, percentiles
 from ..drawing.markup import Markup
 from ..drawing.pareto import Picture, Tried, fate, picture
 from ..state.events import SensitivityAnalyzed
@@ -31,10 +31,6 @@ def tradeoff_picture(session: Session) -> Picture:
         tolerance_kind=opened.tolerance_kind,
         reference=session.first_accuracy,
     )
-
-
-def tradeoff(session: Session) -> Markup:
-    return scatter.as_svg(tradeoff_picture(session), standalone=False)
 
 
 def latency(session: Session) -> Markup | None:

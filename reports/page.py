@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..contract.measures import Stamp
+from ..contract.measures import Comparison, Measurement, Stamp, Validation
+from ..drawing import scatter
 from ..drawing.markup import SPACE, Markup, joined, raw, tag
 from ..state.session import BASELINE, Session
 from . import figures
@@ -101,7 +102,8 @@ def _verdict(session: Session) -> Markup:
     if record is None or record.validation is None:
         waits = session.waiting_for_person
         more = f" {', '.join(waits)} waits for a person: edgeopt decide {session.session_id}" if waits else ""
-        return tag("div", tag("p", tag("span", "No variant is kept.", class_="word"), SPACE, f"The original stands.{more}"), class_="verdict open")  # fmt: skip
+        said = tag("p", tag("span", "No variant is kept.", class_="word"), SPACE, f"The original stands.{more}")
+        return tag("div", said, class_="verdict open")
     tone = {"PASS": "pass", "FAIL": "fail", "INCONCLUSIVE": "open"}[record.validation.status]
     word, _, rest = verdict(session).partition(": ")
     return tag(
@@ -116,36 +118,53 @@ def _tiles(session: Session) -> Markup:
     """What was gained and what was lost, in four figures; of the original alone where nothing is kept."""
     record, baseline = session.variants.get(session.best), session.baseline
     if record and record.comparison and record.validation:
-        c, v = record.comparison, record.validation
-        (slow, fast), (least, most) = c.speedup.ci95, v.ci95_relative_drop
-        shown = [
-            ("Speed", f"{c.speedup.value:.2f}x", f"95 % interval {slow:.2f} to {fast:.2f}; {c.speedup.verdict}"),
-            (f"Accuracy ({v.metric})", change(-v.relative_drop), f"{v.baseline:.4f} to {v.optimized:.4f}; 95 % interval of the change {change(-most)} to {change(-least)}; {v.samples} samples"),
-            ("Size", f"{c.compression:.2f}x smaller", f"{figures.megabytes(c.baseline.file_size_bytes)} to {figures.megabytes(c.variant.file_size_bytes)}"),
-            ("Latency, mean", f"{c.variant.latency_ms.mean:.3f} ms", f"baseline {c.baseline.latency_ms.mean:.3f} ms in the same run; {c.variant.label}"),
-        ]  # fmt: skip
-    elif baseline:
-        accuracy = baseline.accuracy
-        shown = [
-            ("Latency, mean", f"{baseline.latency_ms.mean:.3f} ms", f"of the original; {baseline.label}"),
-            ("Size", figures.megabytes(baseline.file_size_bytes), "of the original"),
-        ]
-        if accuracy:
-            shown.append((f"Accuracy ({accuracy.metric})", f"{accuracy.value:.4f}", f"of the original; {accuracy.n} samples"))  # fmt: skip
+        shown = _gained(record.comparison, record.validation)
     else:
-        shown = []
-    return tag("div", *(tag("div", tag("span", n), tag("b", v), tag("span", m), class_="tile") for n, v, m in shown), class_="tiles")  # fmt: skip
+        shown = _original(baseline) if baseline else []
+    tiles = [
+        tag("div", tag("span", name), tag("b", value), tag("span", more), class_="tile") for name, value, more in shown
+    ]
+    return tag("div", *tiles, class_="tiles")
+
+
+def _gained(c: Comparison, v: Validation) -> list[tuple[str, str, str]]:
+    (slow, fast), (least, most) = c.speedup.ci95, v.ci95_relative_drop
+    interval = f"95 % interval of the change {change(-most)} to {change(-least)}"
+    sizes = [figures.megabytes(measured.file_size_bytes) for measured in (c.baseline, c.variant)]
+    ratio = f"{c.compression:.2f}x smaller" if c.compression >= 1 else f"{1 / c.compression:.2f}x larger"
+    same_run = f"baseline {c.baseline.latency_ms.mean:.3f} ms in the same run; {c.variant.label}"
+    return [
+        ("Speed", f"{c.speedup.value:.2f}x", f"95 % interval {slow:.2f} to {fast:.2f}; {c.speedup.verdict}"),
+        (
+            f"Accuracy ({v.metric})",
+            change(-v.relative_drop),
+            f"{v.baseline:.4f} to {v.optimized:.4f}; {interval}; {v.samples} samples",
+        ),
+        ("Size", ratio, " to ".join(sizes)),
+        ("Latency, mean", f"{c.variant.latency_ms.mean:.3f} ms", same_run),
+    ]
+
+
+def _original(baseline: Measurement) -> list[tuple[str, str, str]]:
+    shown = [
+        ("Latency, mean", f"{baseline.latency_ms.mean:.3f} ms", f"of the original; {baseline.label}"),
+        ("Size", figures.megabytes(baseline.file_size_bytes), "of the original"),
+    ]
+    if accuracy := baseline.accuracy:
+        name, value = f"Accuracy ({accuracy.metric})", f"{accuracy.value:.4f}"
+        shown.append((name, value, f"of the original; {accuracy.n} samples"))
+    return shown
 
 
 def _tradeoff(session: Session) -> Markup:
     records = list(session.variants.values())[-ROWS:]
     best = [n for n, r in enumerate(records, 1) if r.artifact.variant_id == session.best]
+    shown = figures.tradeoff_picture(session)
+    better = "Down" if shown.lower_is_better else "Up"
+    said = f"{better} and to the left is better. What lies in the shade has lost more than the tolerance allows."
     return _section(
         "Optimization Tradeoff Analysis",
-        _figure(
-            figures.tradeoff(session),
-            "Up and to the left is better. What lies in the shade has lost more than the tolerance allows.",
-        ),
+        _figure(scatter.as_svg(shown, standalone=False), said),
         _table(TRADEOFF, tradeoff_rows(session, ROWS), "The baseline and every variant", best),
         *(tag("p", note, class_="note") for note in tradeoff_notes(session)),
     )
@@ -184,7 +203,8 @@ def _latency(session: Session) -> Markup | None:
 
 def _size(session: Session) -> Markup | None:
     drawn = figures.size(session)
-    return _section("Size", _figure(drawn, "The files that are deployed. Sizes do not depend on the machine.")) if drawn else None  # fmt: skip
+    said = "The files that are deployed. Sizes do not depend on the machine."
+    return _section("Size", _figure(drawn, said)) if drawn else None
 
 
 def _sensitivity(session: Session) -> Markup | None:

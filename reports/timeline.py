@@ -92,7 +92,8 @@ def _told(event: Event) -> tuple[str, str, str, Tone] | None:
             v = event.validation
             low, high = v.ci95_relative_drop
             tone: Tone = {"PASS": "good", "FAIL": "bad", "INCONCLUSIVE": "open"}[v.status]  # pyright: ignore[reportAssignmentType]
-            return f"{event.variant_id}: {v.status}", f"relative drop {change(v.relative_drop)} ({low:+.2%} to {high:+.2%}), {v.tolerance} allowed; {v.method}", "agent", tone  # fmt: skip
+            drop = f"relative drop {change(v.relative_drop)} ({low:+.2%} to {high:+.2%}), {v.tolerance} allowed"
+            return f"{event.variant_id}: {v.status}", f"{drop}; {v.method}", "agent", tone
         case DecisionRequested():
             return (
                 f"{event.variant_id}: a person is asked",
@@ -103,11 +104,11 @@ def _told(event: Event) -> tuple[str, str, str, Tone] | None:
         case QuestionClosed():
             return f"{event.variant_id}: closed unanswered", "nothing is decided", f"through {event.client}", "open"
         case DecisionMade():
-            kept = event.outcome == "keep"
-            done = "kept" if kept else "reverted"
-            return f"{event.variant_id} {done}", event.reason or "no reason given", event.decided_by, "good" if kept else "plain"  # fmt: skip
+            done, tone = ("kept", "good") if event.outcome == "keep" else ("reverted", "plain")
+            return f"{event.variant_id} {done}", event.reason or "no reason given", event.decided_by, tone
         case PackageBuilt():
-            return f"{event.variant_id} packaged", event.package.verification, "agent", "good" if event.package.verified else "bad"  # fmt: skip
+            tone = "good" if event.package.verified else "bad"
+            return f"{event.variant_id} packaged", event.package.verification, "agent", tone
         case CallRefused():
             return f"{event.tool} refused", f"{event.code}: {event.message}", "the server", "bad"
         case JobFailed():

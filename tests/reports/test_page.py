@@ -112,6 +112,12 @@ def test_the_label_stands_with_every_picture_and_table_of_times():
     assert badge["class"] == "badge target" and "Target measurement" in seen.text
 
 
+def test_where_less_is_better_it_says_so():
+    evaluation = worlds.opened().evaluation.model_copy(update={"metric": "rmse"})
+    assert "Down and to the left is better" in Page(page(eventful(evaluation=evaluation))).text
+    assert "Up and to the left is better" in Page(page(eventful())).text
+
+
 def test_nothing_is_loaded_and_nothing_runs():
     html = page(eventful())
     seen = Page(html)
