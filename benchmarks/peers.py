@@ -179,7 +179,7 @@ class Run:
             peak_mb=cost.peak_mb,
             judged=self._judged(name, file),
             behind=Behind.model_validate(self._bank[behind]) if behind in self._bank else None,
-            compared=self._compared(name, ours, file),
+            compared=None if tool == OURS else self._compared(name, ours, file),
         )
 
     def _judged(self, name: str, file: Path) -> Judged | None:

@@ -22,8 +22,8 @@ The model is run by {runtime}, the version that verified this package.{note}
 
 # What a user of a format has to know before running it.
 _NOTES = {
-    "openvino": "`infer.py` has it compute in float32, as it was measured; OpenVINO's own default is bfloat16 where the CPU"
-    " has it.",
+    "openvino": "`infer.py` has its layers in float compute as they were measured: in float32, or in bfloat16 where the .xml"
+    " says so. OpenVINO's own default is bfloat16 where the CPU has it.",
     "tflite": "Where ai-edge-litert cannot be installed, `infer.py` takes tflite-runtime.",
     "tensorrt": "**The engine runs only on the GPU architecture, and with the TensorRT version, that built it**, which"
     " `{model}.json` names where edgeopt built it: for any other machine, build it again there.",

@@ -159,6 +159,16 @@ def test_bfloat16_is_asked_for_by_name_and_stays_with_the_file(shop: Workshop, t
 
 
 @pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16")
+def test_8_bits_with_bfloat16_beside_them_are_8_bits(shop: Workshop):
+    step = OpenVINO(technique="openvino", precision="int8", float_layers="bfloat16", calibration_samples=8)
+    made, path = shop.run(step, "int8_bfloat16")
+    assert made.precision == "int8"
+    assert "3 run in 8 bits here" in " ".join(made.notes)
+    assert open_runner(path).name.endswith(", bf16")
+    assert infer_openvino.Session(path, 1).runtime.endswith(", bf16")
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16")
 def test_float32_with_bfloat16_layers_claims_nothing(shop: Workshop):
     step = OpenVINO(technique="openvino", precision="fp32", float_layers="bfloat16")
     assert not claims_exact(step.technique, step.model_dump())
