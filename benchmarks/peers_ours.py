@@ -52,7 +52,7 @@ class Owner:
             line = answer.log.partition("\n")[0] if answer.ok else answer.problem
             print(f"    {call.tool}: {line}"[:200], file=sys.stderr, flush=True)
 
-    async def decide(self, _context: Any, _params: Any) -> ElicitResult:
+    async def decide(self, context: Any, params: Any) -> ElicitResult:
         trial = self.history.trials.get(self.asked) if self.history else None
         bearable = trial is not None and trial.validation is not None and trial.validation.relative_drop <= TOLERANCE
         outcome = "keep" if bearable else "revert"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +71,16 @@ def _onnx_static_tuned(model: Model, folder: Path) -> Path:
 
 
 def _static(model: Model, folder: Path, **settings: Any) -> Path:
-    from onnxruntime.quantization import quantize_static
+    from onnxruntime.quantization import CalibrationDataReader, quantize_static
+
+    feeds = model.calibration_feeds(model.path)
+
+    class Reader(CalibrationDataReader):
+        def get_next(self) -> Feeds | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+            return next(feeds, None)
 
     prepared, out = _pre_processed(model, folder), folder / "model.onnx"
-    quantize_static(prepared, out, _Reader(model.calibration_feeds(model.path)), **settings)
+    quantize_static(prepared, out, Reader(), **settings)
     return out
 
 
@@ -94,16 +100,6 @@ def _pre_processed(model: Model, folder: Path) -> Path:
     return prepared
 
 
-class _Reader:
-    """What quantize_static reads samples from."""
-
-    def __init__(self, feeds: Iterator[Feeds]):
-        self._feeds = feeds
-
-    def get_next(self) -> Feeds | None:
-        return next(self._feeds, None)
-
-
 def _openvino(model: Model, folder: Path) -> Path:
     from edgeopt.engine.runtimes.openvino_quietly import ov
 
@@ -118,8 +114,8 @@ def _nncf(model: Model, folder: Path) -> Path:
 
     out = folder / "model.xml"
     samples = list(model.calibration_feeds(model.path))
-    told = {"model_type": nncf.ModelType.TRANSFORMER} if model.transformer else {}
-    ov.save_model(nncf.quantize(ov.convert_model(model.path), nncf.Dataset(samples), **told), out)
+    told = nncf.ModelType.TRANSFORMER if model.transformer else None
+    ov.save_model(nncf.quantize(ov.convert_model(model.path), nncf.Dataset(samples), model_type=told), out)
     return _by_its_defaults(out)
 
 
