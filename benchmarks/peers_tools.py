@@ -93,10 +93,16 @@ def _onnx_dynamic(model: Model, folder: Path) -> Path:
 
 
 def _pre_processed(model: Model, folder: Path) -> Path:
+    """Without the symbolic shapes where these cannot be inferred (MiniLM), by its own option for that."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     prepared = folder / "prepared.onnx"
-    quant_pre_process(model.path, prepared)
+    try:
+        quant_pre_process(model.path, prepared)
+    except Exception as error:  # it raises no narrower one
+        if "symbolic shape inference" not in str(error):
+            raise
+        quant_pre_process(model.path, prepared, skip_symbolic_shape=True)
     return prepared
 
 

@@ -147,7 +147,7 @@ def inherited(session: Session, parent: str) -> str:
         ("cpu-generic", "onnx", ONNX_ALONE, PRODUCTS, ["graph_optimize of onnx", "int8_dynamic of onnx"]),
         ("cpu-generic", "onnx", here("graph_optimize", "int8_dynamic", "session_options"), PRODUCTS, ["graph_optimize of onnx", "int8_dynamic of onnx", "session_options of onnx"]),
         ("cpu-generic", "onnx", here("graph_optimize", "session_options"), CONVOLUTIONS, ["graph_optimize of onnx"]),
-        ("cpu-generic", "pytorch", EVERYTHING, CONVOLUTIONS, ["export_onnx of pytorch", "graph_optimize of onnx", "int8_static of onnx", "openvino int8 in bfloat16 of onnx", "tflite int8 of onnx", "tflite dynamic of onnx", "openvino fp32 of onnx", "openvino fp16 in bfloat16 of onnx", "float16 of onnx"]),
+        ("cpu-generic", "pytorch", EVERYTHING, CONVOLUTIONS, ["export_onnx of pytorch", "graph_optimize of onnx", "int8_static of onnx", "openvino int8 of onnx", "openvino int8 in bfloat16 of onnx", "tflite int8 of onnx", "tflite dynamic of onnx", "openvino fp32 of onnx", "openvino fp16 in bfloat16 of onnx", "float16 of onnx"]),
         ("cpu-generic", "tflite", here("tflite"), PRODUCTS, ["tflite dynamic of tflite"]),
         ("cpu-generic", "tflite", here("tflite"), CONVOLUTIONS, ["tflite int8 of tflite", "tflite dynamic of tflite"]),
         ("cpu-generic", "tensorrt", EVERYTHING, {}, []),
@@ -169,13 +169,6 @@ def test_every_walk_ends_and_tries_nothing_twice(device: str, source: str, verdi
     assert len(taken) == len(set(taken))
     if lookup is EVERYTHING and source not in ("tensorrt", "tflite"):
         assert taken
-
-
-def test_float32_beside_8_bits_in_openvino_where_bfloat16_was_no_success():
-    for verdict, tried in (("PASS", False), ("INCONCLUSIVE", True)):
-        taken = follow(begun("cpu-generic", "onnx", [CONVOLUTIONS["onnx"]]), EVERYTHING, verdict)
-        assert "openvino int8 in bfloat16 of onnx" in taken
-        assert ("openvino int8 of onnx" in taken) is tried
 
 
 def test_without_a_calibration_set_nothing_that_calibrates_is_recommended():
