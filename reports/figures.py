@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..drawing import bars, percentiles
 from ..drawing.markup import Markup
-from ..drawing.pareto import Picture, Tried, fate, picture
+from ..drawing.pareto import Picture, fate, picture
 from ..state.events import SensitivityAnalyzed
 from ..state.session import BASELINE, Session, VariantRecord
 from .words import MB
@@ -21,9 +21,8 @@ def tradeoff_picture(session: Session) -> Picture:
         ValueError: the baseline is not measured.
     """
     opened = session.opened
-    tried: list[Tried] = list(session.variants.values())[-MOST:]
     return picture(
-        tried,
+        list(session.variants.values())[-MOST:],
         title=f"{opened.model_name} on {opened.target_device}",
         metric=opened.evaluation.metric,
         baseline=session.baseline,

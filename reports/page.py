@@ -180,7 +180,9 @@ def _optimized(session: Session) -> Markup | None:
         tag("h3", "Optimization Steps Applied"),
         _table(STEPS, step_rows(session), "From the original to what is recommended"),
         tag("h3", "Deployment Artifact"),
-        _facts(line.removeprefix("- ").partition(": ")[::2] for line in artifact(session)),
+        _facts(
+            (name, value) for name, _, value in (line.removeprefix("- ").partition(": ") for line in artifact(session))
+        ),
     )
 
 

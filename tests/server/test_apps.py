@@ -34,7 +34,7 @@ async def test_the_tool_names_its_page_and_the_page_is_there(tmp_path: Path, mod
     async with Client(build(settings(tmp_path)), mode=mode) as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         bound = {name: (tool.meta or {}).get("ui") for name, tool in tools.items()}
-        uri = bound["render_report"]["resourceUri"]
+        uri = (bound["render_report"] or {})["resourceUri"]
         assert [name for name, ui in bound.items() if ui] == ["render_report"]
         (listed,) = [r for r in (await client.list_resources()).resources if r.uri == uri]
         (content,) = (await client.read_resource(uri)).contents
