@@ -44,6 +44,10 @@ def _way_out(
         mended = without_what_is_wrong(arguments, wrong)
         if mended is not None:
             return _again(tool, mended, "the same without what is wrong")
+        if any(
+            error["loc"][:1] == ("session_id",) for error in wrong.errors(include_input=False, include_context=False)
+        ):
+            return NextCall(tool="list_sessions", arguments={}, why="lists your sessions")
         return NextCall(tool="recommend_next", arguments=of, why="gives a call whose arguments fit") if of else None
     if of and tool == "get_state":
         return NextCall(tool="list_sessions", arguments={}, why="lists the sessions that can be read")
