@@ -221,13 +221,24 @@ def cell(result: dict[str, Any]) -> str:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """Markdown: a row a source, a column a step; what a source's format does not take is a dash."""
-    steps = ["baseline", *(label(step) for steps in STEPS.values() for step in steps)]
+    """Markdown: a row a source, a column a step that anything came of; a dash is a step that was refused by name."""
+    steps = [label(step) for steps in STEPS.values() for step in steps]
+    steps = ["baseline", *(s for s in steps if any(r["step"] == s and "refused" not in r for r in results))]
     lines = ["| source | " + " | ".join(steps) + " |", "|---" * (len(steps) + 1) + "|"]
     for name in dict.fromkeys(r["source"] for r in results):
-        found = {r["step"]: cell(r) for r in results if r["source"] == name}
+        found = {r["step"]: _short(r) for r in reversed(results) if r["source"] == name}
         lines.append(f"| {name} | " + " | ".join(found.get(step, "") for step in steps) + " |")
     return "\n".join(lines)
+
+
+def _short(result: dict[str, Any]) -> str:
+    """`=` exact by parity; else the verdict (`?`: not proven on so few samples) with the relative drop; then the speedup."""
+    if "status" not in result:
+        return "-" if "refused" in result else cell(result)
+    if "parity" in result["method"]:
+        return f"= {result['speedup']:.2f}x"
+    sign = {"PASS": "pass", "INCONCLUSIVE": "?", "FAIL": "fail"}[result["status"]]
+    return f"{sign} {result['drop']:+.1%}, {result['speedup']:.2f}x"
 
 
 def faults(results: list[dict[str, Any]]) -> Iterator[str]:
