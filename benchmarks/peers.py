@@ -37,7 +37,7 @@ from edgeopt.engine.measure.subject import file_size_bytes
 from edgeopt.engine.problems import JobProblem
 
 HOME = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeopt" / "peers"
-DATA = Path(os.environ.get("EDGEOPT_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+DATA = Path(os.environ.get("EDGEOPT_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")).resolve()
 OURS = "edgeopt"
 QUICK_MODEL = "ResNet-20"
 QUICK_TOOLS = ("onnxruntime float32", "onnxruntime static U8S8", "OpenVINO by NNCF")

@@ -200,6 +200,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     folder, tool = Path(making.folder), TOOLS[making.tool][0]
     folder.mkdir(parents=True, exist_ok=True)
     model = opened(making.model, Path(making.data), Path(making.scratch))
+    os.chdir(folder)  # quant_pre_process leaves files where it is when it fails
     try:
         file = tool(model, folder)
     except (Refused, JobProblem) as why:
