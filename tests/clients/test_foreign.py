@@ -125,15 +125,15 @@ def test_the_inspector(tmp_path: Path, era: str, transport: str):
             )
             return json.loads(outcome.stdout or "{}")
 
-        def tool(name: str, leaves: int = 0, **arguments: str) -> dict[str, Any]:
+        def tool(name: str, arguments: dict[str, str], leaves: int = 0) -> dict[str, Any]:
             pairs = [f"{key}={value}" for key, value in arguments.items()]
             return inspect("tools/call", "--tool-name", name, "--tool-arg", *pairs, leaves=leaves)["structuredContent"]
 
         listed = inspect("tools/list", "--strict")["tools"]
         assert [tool["name"] for tool in listed] == [tool.__name__ for tool, _ in TOOLS]
-        assert tool("get_state", **OF)["state"]["blockers"] != "none"
-        assert tool("decide_variant", leaves=ERROR, **KEEP)["refusal"]["code"] == "HUMAN_UNAVAILABLE"
-        assert tool("get_state", leaves=ERROR, session_id="s_nowhere")["refusal"]["code"] == "UNKNOWN_SESSION"
+        assert tool("get_state", OF)["state"]["blockers"] != "none"
+        assert tool("decide_variant", KEEP, ERROR)["refusal"]["code"] == "HUMAN_UNAVAILABLE"
+        assert tool("get_state", {"session_id": "s_nowhere"}, ERROR)["refusal"]["code"] == "UNKNOWN_SESSION"
         assert len(inspect("prompts/list")["prompts"]) == 4
         assert len(inspect("resources/templates/list")["resourceTemplates"]) >= 4
         read = inspect("resources/read", "--uri", f"edgeopt://sessions/{planted.SESSION}/report")

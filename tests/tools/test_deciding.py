@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from edgeopt.state.events import CallRefused, DecisionMade, Event
+from edgeopt.state.events import CallRefused, DecisionMade, Event, VariantValidated
 from edgeopt.state.request import FileState
 from edgeopt.tools.fingerprints import Fingerprints
 from edgeopt.tools.question import question
@@ -215,6 +215,7 @@ def test_the_question_tells_what_there_is_without_the_variant():
     session = worlds.begun(*first)
     session = worlds.grown(session, worlds.decided(session, "v1", "keep", by_person=False))
     *more, judged = [*worlds.created(20, 2), *worlds.benchmarked(21, "v2", 3.0), *worlds.validated(22, "v2", "FAIL")]
+    assert isinstance(judged, VariantValidated)
     options = judged.validation.model_copy(
         update={"alternatives": ["float16: half the size.", "qat_int8.", "simplify."]}
     )
