@@ -211,6 +211,7 @@ GUARDRAILS = {
     "ORIGINAL_PROTECTED": "The original is never modified, renamed, moved or deleted",
     "VARIANT_CHANGED": "A measured file does not change",
     "DERIVED_MODEL": "A variant is no original",
+    "NOT_VALIDATED": "Nothing is kept or packaged unmeasured",
     "BASELINE_IMPLAUSIBLE": "A baseline must be above chance",
     "DECISION_REQUIRED": "A loss beyond the tolerance stops everything",
     "HUMAN_UNAVAILABLE": "Only a person accepts a loss or loosens the bar",
