@@ -24,7 +24,7 @@ def command(folder: Path, session: str = planted.SESSION) -> list[str]:
 
 def read(terminal: int, until: str | None = None) -> str:
     """What appears on the terminal until a text, or until nobody writes any more."""
-    seen, deadline = "", time.monotonic() + 60
+    seen, deadline = "", time.monotonic() + 180
     while until is None or until not in seen:
         assert time.monotonic() < deadline, seen
         if not select.select([terminal], [], [], 0.1)[0]:
@@ -49,11 +49,14 @@ def converse(command: list[str], *answers: str) -> tuple[int, str]:
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True) as process:
         os.close(theirs)
         seen = ""
-        for answer in answers:
-            seen += read(ours, until="? ")
-            os.write(ours, answer.encode() if answer == END else f"{answer}\n".encode())
-        seen += read(ours)
-        status = process.wait(timeout=60)
+        try:
+            for answer in answers:
+                seen += read(ours, until="? ")
+                os.write(ours, answer.encode() if answer == END else f"{answer}\n".encode())
+            seen += read(ours)
+            status = process.wait(timeout=60)
+        finally:
+            process.kill()  # one that waits for an answer would be waited for in turn
     os.close(ours)
     return status, seen.replace("\r\n", "\n")
 
