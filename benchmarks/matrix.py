@@ -243,7 +243,7 @@ def _short(result: dict[str, Any]) -> str:
 
 def faults(results: list[dict[str, Any]]) -> Iterator[str]:
     """What must not be."""
-    quantized = {source.name for source in sources(DATA) if source.quantized}
+    exact = {source.name for source in sources(DATA) if source.exact}
     for r in results:
         where = f"{r['source']}, {r['device']}, {r['step']}"
         if "broke" in r:
@@ -252,7 +252,7 @@ def faults(results: list[dict[str, Any]]) -> Iterator[str]:
             if r["expected"] is not None and abs(r["score"] - r["expected"]) > r["within"]:
                 yield f"{where}: {r['score']:.4f}, and {r['expected']:.4f} was published"
         elif "status" in r:
-            if r["step"] in EXACT and r["status"] != "PASS" and r["source"] not in quantized:
+            if r["step"] in EXACT and r["status"] != "PASS" and r["source"] in exact:
                 yield f"{where}: {r['status']} ({r['method']})"
             if not r["verified"]:
                 yield f"{where}: no verified package ({r['package']})"
