@@ -129,7 +129,8 @@ def _rounding(parent: Path, evaluation: Dataset, interface: Interface, bench: Be
     """`own_response` of the parent on the samples that its outputs were compared on."""
     bench.report(0.9, "looking how far the parent's own rounding carries")
     runner = open_runner(parent, interface=interface)
-    return own_response(runner, batches(evaluation, runner.inputs, evenly(len(evaluation), _ACCEPTANCE_SAMPLES)))
+    chosen = evenly(len(evaluation), _ACCEPTANCE_SAMPLES)
+    return own_response(runner, lambda: batches(evaluation, runner.inputs, chosen))
 
 
 def _part(

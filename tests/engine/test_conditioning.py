@@ -41,11 +41,11 @@ def samples() -> list[dict[str, np.ndarray]]:
 
 
 def test_a_chaotic_model_moves_its_outputs_by_its_own_rounding(tmp_path: Path):
-    assert own_response(open_runner(logistic_map(tmp_path, 3.9)), samples()) > 0.1
+    assert own_response(open_runner(logistic_map(tmp_path, 3.9)), samples) > 0.1
 
 
 def test_a_stable_model_does_not(tmp_path: Path):
-    assert own_response(open_runner(logistic_map(tmp_path, 2.5)), samples()) < 1e-5
+    assert own_response(open_runner(logistic_map(tmp_path, 2.5)), samples) < 1e-5
 
 
 @settings(max_examples=20, deadline=None)
@@ -56,7 +56,16 @@ def test_a_linear_model_answers_in_proportion_whatever_the_scale(scale: float):
             return {"y": 2 * fed["x"]}
 
     fed = [{"x": (scale * one["x"]).astype(np.float32)} for one in samples()]
-    assert own_response(Twice(), fed) < 1e-6  # pyright: ignore[reportArgumentType]
+    assert own_response(Twice(), lambda: fed) < 1e-6  # pyright: ignore[reportArgumentType]
+
+
+def test_a_sample_of_zeros_is_nudged_as_far_as_the_others():
+    class Sign:
+        def run(self, fed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return {"y": np.sign(fed["x"])}
+
+    silent = [{"x": np.ones((1, 4), np.float32)}, {"x": np.zeros((1, 4), np.float32)}]
+    assert own_response(Sign(), lambda: silent) == 1  # pyright: ignore[reportArgumentType]
 
 
 def test_whole_numbers_are_not_nudged():
@@ -65,4 +74,4 @@ def test_whole_numbers_are_not_nudged():
             assert fed["ids"].dtype == np.int64
             return {"y": fed["ids"].astype(np.float32)}
 
-    assert own_response(Same(), [{"ids": np.arange(6)}]) == 0  # pyright: ignore[reportArgumentType]
+    assert own_response(Same(), lambda: [{"ids": np.arange(6)}]) == 0  # pyright: ignore[reportArgumentType]
