@@ -72,10 +72,18 @@ def _within_the_bar(settings: Settings, tool: str, arguments: dict[str, Any]) ->
 
 
 def _again(tool: str, arguments: dict[str, Any], why: str) -> NextCall | None:
+    arguments = _said(arguments)
     text = json.dumps(arguments, ensure_ascii=False)
     if len(text) > SHOWN_AT_MOST or not text.isprintable():
         return None
     return NextCall(tool=tool, arguments=arguments, why=why)
+
+
+def _said(value: Any) -> Any:
+    """What was given: the listed schemas know no null, which says the same as leaving an argument out."""
+    if isinstance(value, dict):
+        return {key: _said(part) for key, part in value.items() if part is not None}
+    return [_said(part) for part in value] if isinstance(value, list) else value
 
 
 def without(tool: str, arguments: dict[str, Any], known: list[str], required: list[str]) -> list[NextCall]:
