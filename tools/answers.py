@@ -132,6 +132,7 @@ class JobReply(Reply):
 
     baseline: Measurement | None = None
     ceilings: list[Ceiling] | None = None
+    layers: list[LayerScore] | None = None
     variant: Variant | None = None
     comparison: Comparison | None = None
     validation: Validation | None = None

@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from edgeopt.contract.measures import LayerScore
 from edgeopt.server.app import INSTRUCTIONS, TOOLS
 from edgeopt.state.block import StateBlock
+from edgeopt.state.events import SensitivityAnalyzed
+from edgeopt.state.session import BASELINE
 from edgeopt.tools.answers import Reply
 from jsonschema import Draft202012Validator
 from mcp.shared.exceptions import MCPError
 
+from ..state import worlds
 from ..tools import planted
 from ..tools.agents import ERAS, at, settings
 
@@ -51,6 +55,25 @@ async def test_both_eras_see_the_same_fifteen_tools(tmp_path: Path, mode: Litera
             assert hints.read_only_hint is (name in READING)
             assert hints.destructive_hint is (name == "cancel_job")
             assert hints.open_world_hint is False
+
+
+async def test_waiting_may_answer_whatever_the_tools_of_long_work_answer(tmp_path: Path):
+    async with at(settings(tmp_path)) as agent:
+        said = {name: set((tool.output_schema or {})["properties"]) for name, tool in agent.tools.items()}
+        long = [name for name, tool in agent.tools.items() if "wait_s" in tool.input_schema["properties"]]
+    assert "analyze_sensitivity" in long
+    assert {name: said[name] - said["wait_for_job"] for name in long} == {name: set() for name in long}
+
+
+async def test_waiting_for_a_sensitivity_analysis_answers_its_layers(tmp_path: Path):
+    layer = LayerScore(name="conv", op="Conv", score=0.1)
+    found = SensitivityAnalyzed(
+        job_id="j5", parent_id=BASELINE, layers=[layer], of=9, samples=24, confirmation="as drawn"
+    )
+    planted.plant(tmp_path, worlds.started(5, "analyze_sensitivity"), found)
+    async with at(settings(tmp_path)) as agent:
+        answer = (await agent.call("wait_for_job", **OF, job_id="j5")).ok()
+    assert [said["name"] for said in answer["layers"]] == ["conv"]
 
 
 async def test_descriptions_are_short_and_on_one_line(tmp_path: Path):
