@@ -55,7 +55,10 @@ async def reference(client: Client) -> str:
 
 
 def _guardrail(code: str) -> str:
-    return next((rule.guardrail for rule in RULES if rule.code == code), GUARDRAILS.get(code, ""))
+    """What its refusals say: of the table of rules, and of what is found outside it."""
+    said = [*(rule.guardrail for rule in RULES if rule.code == code), GUARDRAILS.get(code, "")]
+    whole = [name for name in said if name and not any(other != name and other.startswith(name) for other in said)]
+    return "; ".join(dict.fromkeys(whole))
 
 
 def _techniques(schema: dict[str, Any]) -> list[str]:
