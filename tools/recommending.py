@@ -109,7 +109,7 @@ def _undecided_failure(session: Session, variant_id: str) -> list[Recommendation
     revert: dict[str, Any] = {
         "variant_id": variant_id,
         "outcome": "revert",
-        "reason": f"{status}: outside the tolerance",
+        "reason": f"{status}: not proven to be within the tolerance",
     }
     keep: dict[str, Any] = {"variant_id": variant_id, "outcome": "keep", "reason": "the user wants to consider it"}
     rule = "over the tolerance a person decides"
