@@ -186,7 +186,7 @@ def _bad_arguments(error: ValidationError) -> Refused:
     places = []
     for wrong in error.errors(include_url=False, include_context=False)[:6]:
         place = ".".join(str(part) for part in wrong["loc"])
-        places.append(untrusted(f"{place}: {wrong['msg']}", 300))
+        places.append(untrusted(f"{place}: {wrong['msg']}", 500))
     return Refused(
         Refusal(
             code="INVALID_ARGUMENT",
