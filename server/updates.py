@@ -4,6 +4,7 @@ somebody listens to is read again and compared; while nobody listens nothing is 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -31,7 +32,10 @@ log = logging.getLogger(__name__)
 # What a resource says now, for an owner; None where it is not (or not theirs) to read.
 Read = Callable[[str, str], Awaitable[str | None]]
 PAUSE_S = 1.0
+PATIENCE_S = 2.0
 AT_MOST = 256
+# A resource, and for whom it is read: who may not read it neither hears of it nor keeps its owner from hearing.
+Heard = tuple[str, str]
 
 
 @dataclass
@@ -41,38 +45,38 @@ class Updates:
     owner: Callable[[], str]
     bus: InMemorySubscriptionBus = field(default_factory=InMemorySubscriptionBus)
     _read: Read | None = None
-    _streams: Counter[str] = field(default_factory=Counter)
-    _subscribed: dict[Connection, set[str]] = field(default_factory=dict)
-    _known: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+    _streams: Counter[Heard] = field(default_factory=Counter)
+    _subscribed: dict[Connection, set[Heard]] = field(default_factory=dict)
+    _known: dict[Heard, bytes | None] = field(default_factory=dict)
     _somebody: anyio.Event = field(default_factory=anyio.Event)
 
     async def middleware(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Remembers the clients of the earlier protocol, and what a stream of the later one listens to while it is open."""
         if ctx.method == "notifications/initialized":
-            connection = _connection(ctx)
-            self._subscribed[connection] = set()
-            connection.exit_stack.callback(self._subscribed.pop, connection, None)
+            self._wanted_by(_connection(ctx))
         if ctx.method != "subscriptions/listen":
             return await call_next(ctx)
-        uris = _listened(ctx.params)
-        for uri in uris:
-            await self._remember(uri)
-        self._streams.update(uris)
+        owner = self.owner()
+        heard = [(uri, owner) for uri in _listened(ctx.params)]
+        self._streams.update(heard)
         try:
+            for one in heard:
+                await self._remember(one)
             return await call_next(ctx)
         finally:
-            self._streams.subtract(uris)
+            self._streams.subtract(heard)
+            self._streams = +self._streams  # without those that nobody listens to any more
 
     async def subscribe(self, ctx: ServerRequestContext[Any, Any], params: SubscribeRequestParams) -> EmptyResult:
-        uri = str(params.uri)
-        wanted = self._subscribed.setdefault(_connection(ctx), set())
+        heard = (str(params.uri), self.owner())
+        wanted = self._wanted_by(_connection(ctx))
         if len(wanted) < AT_MOST:
-            await self._remember(uri)
-            wanted.add(uri)
+            wanted.add(heard)
+            await self._remember(heard)
         return EmptyResult()
 
     async def unsubscribe(self, ctx: ServerRequestContext[Any, Any], params: UnsubscribeRequestParams) -> EmptyResult:
-        self._subscribed.get(_connection(ctx), set()).discard(str(params.uri))
+        self._subscribed.get(_connection(ctx), set()).discard((str(params.uri), self.owner()))
         return EmptyResult()
 
     async def list_changed(self) -> None:
@@ -92,38 +96,50 @@ class Updates:
             finally:
                 tasks.cancel_scope.cancel()
 
-    async def _remember(self, uri: str) -> None:
+    def _wanted_by(self, connection: Connection) -> set[Heard]:
+        """What a client of the earlier protocol listens to, for as long as it is there."""
+        if connection not in self._subscribed:
+            self._subscribed[connection] = set()
+            connection.exit_stack.callback(self._subscribed.pop, connection, None)
+        return self._subscribed[connection]
+
+    async def _remember(self, heard: Heard) -> None:
         """What it says before the first change; known when the subscription is confirmed, so that no change is missed."""
-        if uri not in self._known and self._read is not None:
-            owner = self.owner()
-            self._known[uri] = (owner, await self._read(uri, owner))
+        if heard not in self._known and self._read is not None:
+            said = _mark(await self._read(*heard))
+            self._known.setdefault(heard, said)
         self._somebody.set()
 
     async def _watch(self) -> None:
         while True:
-            wanted = {uri for uri, streams in self._streams.items() if streams > 0}.union(*self._subscribed.values())
+            wanted = set(self._streams).union(*self._subscribed.values())
+            self._known = {heard: said for heard, said in self._known.items() if heard in wanted}
             if not wanted:
                 self._somebody = anyio.Event()
-                self._known.clear()
                 await self._somebody.wait()
-            for uri in wanted & self._known.keys():
+            for heard in wanted & self._known.keys():
                 try:
-                    await self._compare(uri)
+                    await self._compare(heard)
                 except Exception:
-                    log.exception("could not compare %s", uri)  # whoever listens misses this change; the server goes on
+                    log.exception("could not compare %s", heard[0])  # whoever listens misses it; the server goes on
             await anyio.sleep(PAUSE_S)
 
-    async def _compare(self, uri: str) -> None:
-        owner, before = self._known[uri]
+    async def _compare(self, heard: Heard) -> None:
         assert self._read is not None
-        now = await self._read(uri, owner)
+        uri, before = heard[0], self._known[heard]
+        now = _mark(await self._read(*heard))
         if now == before or now is None:
             return
-        self._known[uri] = (owner, now)
+        self._known[heard] = now
         await self.bus.publish(ResourceUpdated(uri=uri))
         note = ResourceUpdatedNotification(params=ResourceUpdatedNotificationParams(uri=uri))
-        for connection in [c for c, uris in self._subscribed.items() if uri in uris]:
+        for connection in [c for c, wanted in self._subscribed.items() if heard in wanted]:
             await _send(connection, note)
+
+
+def _mark(said: str | None) -> bytes | None:
+    """What tells two texts apart: histories are long, and many may be listened to."""
+    return None if said is None else hashlib.sha256(said.encode()).digest()
 
 
 def _listened(params: Any) -> list[str]:
@@ -139,8 +155,13 @@ def _connection(ctx: ServerRequestContext[Any, Any]) -> Connection:
 
 
 async def _send(connection: Connection, note: ResourceUpdatedNotification | ResourceListChangedNotification) -> None:
+    """Tells one client. One that does not read, or has just gone, keeps nobody waiting."""
     said = note.model_dump(by_alias=True, mode="json", exclude_none=True)
-    await connection.notify(said["method"], said.get("params"))
+    try:
+        with anyio.move_on_after(PATIENCE_S):
+            await connection.notify(said["method"], said.get("params"))
+    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+        log.debug("a client left before it could be told")
 
 
 def register(server: MCPServer[Any], updates: Updates) -> None:

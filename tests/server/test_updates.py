@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
 from edgeopt.server.app import build
-from edgeopt.server.updates import PAUSE_S
+from edgeopt.server.updates import PAUSE_S, Updates
 from mcp import Client
 from mcp.client.subscriptions import ResourcesListChanged, ResourceUpdated
 from mcp.types import ResourceListChangedNotification, ResourceUpdatedNotification
@@ -91,13 +92,18 @@ async def test_subscribers_of_the_earlier_protocol_hear_the_same(tmp_path: Path)
         assert len(await until(told, ResourceUpdatedNotification)) == 1
 
 
+async def _of_sessions(agent: Agent) -> set[str]:
+    listed = {str(resource.uri) for resource in (await agent.client.list_resources()).resources}
+    return {uri for uri in listed if uri.startswith("edgeopt://sessions/")}
+
+
 async def test_a_new_session_changes_the_list(tmp_path: Path):
     async with at(settings(tmp_path)) as agent, agent.client.listen(resources_list_changed=True) as stream:
-        before = {str(resource.uri) for resource in (await agent.client.list_resources()).resources}
+        assert await _of_sessions(agent) == set()
         session_id = await opened(agent, tmp_path)
         with anyio.fail_after(60):
             assert await anext(stream) == ResourcesListChanged()
-        listed = {str(resource.uri) for resource in (await agent.client.list_resources()).resources} - before
+        listed = await _of_sessions(agent)
         assert listed == {f"edgeopt://sessions/{session_id}/{part}" for part in ("state", "report")}
         for uri in listed:
             assert (await agent.client.read_resource(uri)).contents
@@ -107,3 +113,38 @@ async def test_a_new_session_changes_the_list_of_the_earlier_protocol(tmp_path: 
     async with earlier(tmp_path) as (agent, told):
         await opened(agent, tmp_path)
         await until(told, ResourceListChangedNotification)
+
+
+async def test_nobody_keeps_the_owner_from_hearing():
+    """Somebody else who listens to a resource first hears nothing of it; its owner does. Who has gone leaves nothing."""
+    caller, content = "token:other", "before"
+    updates = Updates(lambda: caller)
+    told: list[Any] = []
+
+    async def read(uri: str, owner: str) -> str | None:
+        return content if owner == "token:owner" else None
+
+    def listens(uri: str) -> Any:
+        params = {"notifications": {"resourceSubscriptions": [uri]}}
+        return SimpleNamespace(method="subscriptions/listen", params=params)
+
+    async def stays(_: Any) -> None:
+        await leave.wait()
+
+    async def publish(event: Any) -> None:
+        told.append(event)
+
+    updates.bus.publish = publish
+    leave = anyio.Event()
+    async with updates.watching(read), anyio.create_task_group() as tasks:
+        for caller in ("token:other", "token:owner"):  # noqa: B007 (the lambda reads it)
+            tasks.start_soon(updates.middleware, listens("r"), stays)
+            await anyio.wait_all_tasks_blocked()
+        content = "after"
+        with anyio.fail_after(5 * PAUSE_S):
+            while not told:
+                await anyio.sleep(0.05)
+        leave.set()
+        await anyio.sleep(2.5 * PAUSE_S)
+        assert told == [ResourceUpdated(uri="r")]
+        assert not updates._streams and not updates._known
