@@ -14,6 +14,9 @@ from ..contract.refusals import NextCall, Refusal
 from ..state.block import Criterion, StateBlock
 from ..state.events import PreflightItem
 
+# Characters of a call that is named to the caller: it is repeated only where that is short.
+SHOWN_AT_MOST = 1500
+
 
 class Reply(BaseModel):
     """What every answer has. A job that goes on fills the second group, a job that broke the third."""

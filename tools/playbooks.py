@@ -23,6 +23,7 @@ from ..state.events import DecisionMade
 from ..state.guardrails import judge
 from ..state.request import WORK, Facts, Request
 from ..state.session import Session
+from .answers import SHOWN_AT_MOST
 from .attempts import attempts, tried_text
 from .availability import unavailable
 from .evidence import FAILURES, Case, of_failure
@@ -128,7 +129,12 @@ def _of(case: Case, tool: str, arguments: dict[str, Any]) -> tuple[str, dict[str
 
 
 def _with_call(text: str, tool: str, arguments: dict[str, Any]) -> str:
-    return f"{text.rstrip(':. ')}: {tool} {json.dumps(arguments)}"
+    said = json.dumps(arguments)
+    return (
+        f"{text.rstrip(':. ')}: {tool} {said}"
+        if len(said) <= SHOWN_AT_MOST
+        else f"{text.rstrip(':. ')}: {tool} as before"
+    )
 
 
 def _makes_sense(case: Case, session: Session, tool: str, arguments: dict[str, Any], lookup: Lookup) -> bool:

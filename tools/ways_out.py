@@ -9,11 +9,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..contract.refusals import NextCall, Refusal
+from .answers import SHOWN_AT_MOST
 from .loosening import how_loose
 from .workshop import SESSION_ID, Settings
 
-# A call is repeated to the caller only where that is short and can be shown as it stands.
-SHOWN_AT_MOST = 1500
 _MENDED = {
     "BAD_FILE": "once the file is what the message asks for",
     "PATH_NOT_ALLOWED": "once the file lies below an allowed root",
@@ -27,7 +26,10 @@ def with_way_out(
     refusal: Refusal, settings: Settings, tool: str, arguments: dict[str, Any], wrong: ValidationError | None
 ) -> Refusal:
     """The refusal with a next call, where one can be named. `wrong`: what does not fit the tool's schema."""
-    if refusal.next_calls:
+    short = [call for call in refusal.next_calls if len(json.dumps(call.arguments)) <= SHOWN_AT_MOST]
+    if short or refusal.next_calls:
+        refusal = refusal.model_copy(update={"next_calls": short})
+    if short:
         return refusal
     call = _way_out(refusal, settings, tool, arguments, wrong)
     return refusal.model_copy(update={"next_calls": [call]}) if call else refusal
@@ -61,11 +63,15 @@ def _way_out(
 
 def _within_the_bar(settings: Settings, tool: str, arguments: dict[str, Any]) -> NextCall | None:
     """open_session with the loosest bar that nobody need be asked about; None where the bar was not the matter."""
-    policy = settings.policy
-    tolerance, kind = arguments.get("accuracy_tolerance", 0.02), arguments.get("tolerance_kind", "relative")
-    if not how_loose(settings, tolerance, kind, arguments.get("evidence", "proven")):
+    policy, kind = settings.policy, arguments.get("tolerance_kind", "relative")
+    evidence = arguments.get("evidence", "proven")
+    try:
+        tolerance = float(arguments.get("accuracy_tolerance", 0.02))  # "0.5" is a number to the schema's reader too
+    except (TypeError, ValueError):
         return None
-    bar = {"evidence": policy.evidence}
+    if not how_loose(settings, tolerance, kind, evidence):
+        return None
+    bar: dict[str, Any] = {"evidence": "proven" if policy.evidence == "proven" else evidence}
     if kind == "relative":
         bar["accuracy_tolerance"] = min(tolerance, policy.max_tolerance)
     return _again(tool, arguments | bar, "the same within the policy's bar")

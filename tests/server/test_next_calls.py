@@ -154,3 +154,16 @@ async def test_a_session_that_cannot_be_opened_names_the_call_to_repeat(tmp_path
         loose = {**call, "accuracy_tolerance": 0.5, "evidence": "point"}
         (bar,) = (await agent.call("open_session", **loose)).refused("HUMAN_UNAVAILABLE")["next_calls"]
         assert bar["arguments"] == {**call, "accuracy_tolerance": 0.02, "evidence": "proven"}
+        loose = {**call, "accuracy_tolerance": "0.5"}  # which is a number to the reader of the schema
+        (bar,) = (await agent.call("open_session", **loose)).refused("HUMAN_UNAVAILABLE")["next_calls"]
+        assert bar["arguments"]["accuracy_tolerance"] == 0.02
+
+
+async def test_a_call_that_is_too_long_is_not_repeated(tmp_path: Path):
+    names = [f"/model/layer.{n}/Conv" for n in range(500)]
+    step = {"technique": "int8_static", "keep_float": names}
+    planted.failing(tmp_path)
+    async with at(settings(tmp_path)) as agent:
+        answer = await agent.call("optimize_model", session_id=planted.SESSION, step=step, parent="v1")
+        assert answer.status == "refused" and answer.data["refusal"]["next_calls"]
+        assert len(answer.text) < 6_000
