@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -72,7 +73,7 @@ COUNTED: dict[str, str] = {
 _NUMBER_WORDS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
 _MULTIPLES = {"twice": 2.0, "doubled": 2.0, "doubles": 2.0, "double": 2.0, "tripled": 3.0, "halved": 2.0, "halves": 2.0}
 
-_NUMBER = r"(?:\d{1,3}(?:[,'_\u202f\u00a0]\d{3})+(?![\d])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?"
+_NUMBER = r"(?:\d{1,3}(?:[,'_\u202f\u00a0]\d{3})+(?![\d])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d{1,9})?"
 _UNIT = "|".join(re.escape(u) for u in sorted((*UNITS, *COUNTED), key=len, reverse=True))
 _ADJECTIVE = r"(?:(?:timed|test|evaluation|calibration|held-out|distinct|different|other|more|changed|validation|training)\s+){0,2}"
 _CLAIM = re.compile(
@@ -95,15 +96,15 @@ _NO_CLAIMS = tuple(
         r"`[^`\n]*[A-Za-z_]{3,}[^`\n]*`",
         r"\b[a-z]+://\S+",
         r"(?<![\w/])(?:~|\.{1,2})?/[\w.\-]+(?:/[\w.\-]*)*",
-        r"\b[\w\-./]+\.(?:onnx|npz|npy|json|py|md|toml|tflite|pt2?|pth|csv|h5|keras|engine|html|svg|png|db)\b",
+        r"(?<![\w\-./])[\w\-./]{1,255}\.(?:onnx|npz|npy|json|py|md|toml|tflite|pt2?|pth|csv|h5|keras|engine|html|svg|png|db)\b",
         r"\b\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?",
         r"\b\d{1,2}:\d{2}(?::\d{2})?\b",
         r"\b(?:\d{1,2}(?:st|nd|rd|th)?\s+)?(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?\s+\d{1,4}(?:,?\s+\d{4})?\b",
         r"\bin (?:19|20)\d{2}\b(?!\s*(?:ms|%|x\b))",
         r"\bv?\d+\.\d+\.\d+[\w.+-]*",
         r"\b(?:version|python|opset|ir|onnx ?runtime|onnxruntime|onnx|pytorch|torch|tensorflow|tf|openvino|cuda|tensorrt|jetpack|edgeopt|linux|kernel|abi)[ -]v?\d+(?:\.\d+)*\b",
-        r"\b[A-Za-z_][\w-]*[A-Za-z_]-\d+(?:\.\d+)*\b|\b[A-Z]+-\d+\b",
-        r"\b(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{8,}\b",
+        r"\b[A-Za-z_][\w-]{0,64}[A-Za-z_]-\d+(?:\.\d+)*\b|\b[A-Z]+-\d+\b",
+        r"\b(?!\d+e\d+\s*(?:ms|µs|s\b|%|x\b|[kMG]?B\b|/s))(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{8,}\b",
         r"\b\d+[- ]?bits?\b",
         r"^[ \t]*(?:[-*>]\s+)?(?:#+\s*)?\d+(?:\.\d+)*[.)](?=\s)",
         r"^#+\s+\d+(?:\.\d+)*\s",
@@ -115,6 +116,13 @@ _NO_CLAIMS = tuple(
     )
 )  # fmt: skip
 _ABBREVIATED = re.compile(r"\b(?:e\.g|i\.e|approx|ca|vs|fig|no|acc)\.$", re.IGNORECASE)
+
+
+# Characters before a number in which the words lie that say what it is; on either side of it those of its clause, and of its
+# sentence. Without them a long line would be read once for every number in it.
+_NEAR, _FAR, _READ = 80, 400, 2_000
+# As far as a float goes.
+MOST_DIGITS = 308
 
 
 def claims(text: str) -> list[Claim]:
@@ -185,14 +193,20 @@ def _in_words(masked: str, sentence: str, at: _Place, title: str = "") -> Iterat
         opens = following is not None and bool(re.fullmatch(_RANGE, masked[number.stop : following.start]))
         closes = n > 0 and bool(re.fullmatch(_RANGE, masked[found[n - 1].stop : number.start]))
         unit = number.unit or (following.unit if following and opens else None)
-        if unit is None and number.digits <= 0 and not title and not _NAMED.search(masked[: number.start]):
+        if (
+            unit is None
+            and number.digits <= 0
+            and not title
+            and not _NAMED.search(masked[max(0, number.start - _NEAR) : number.start])
+        ):
             continue  # a bare whole number that nothing names
-        bound = _bound(masked[: number.start])
-        clause = sentence if title else f"{_clause(sentence, number.start, number.stop)} {number.counted}"
+        bound = _bound(masked[max(0, number.start - _NEAR) : number.start])
+        said = sentence[max(0, number.start - _READ) : number.stop + _READ]
+        clause = said if title else f"{_clause(sentence, number.start, number.stop)} {number.counted}"
         digits = _stated(number) if bound == "about" else number.digits
         text = number.text.strip()
         yield Claim(
-            text, at.line, at.start + number.start, number.value, digits, unit, bound, clause, sentence, at.section,
+            text, at.line, at.start + number.start, number.value, digits, unit, bound, clause, said, at.section,
             opens or closes,
         )  # fmt: skip
 
@@ -205,9 +219,16 @@ def _bound(before: str) -> Bound:
 
 
 def _stated(number: _Number) -> int:
-    """The decimals that 'about' states: trailing zeros of a whole number are not meant."""
+    """The decimals that 'about' states: trailing zeros of a whole number are not meant, as far as they are a tenth of it."""
     whole = f"{number.value:.0f}"
-    return number.digits if number.digits else len(whole.rstrip("0")) - len(whole)
+    return number.digits if number.digits else _within_a_tenth(len(whole.rstrip("0")) - len(whole), number.value)
+
+
+def _within_a_tenth(digits: int, value: float) -> int:
+    """So many decimals that rounding to them moves the value by no more than a tenth; all of a whole number where need be."""
+    while digits < 0 and 0.5 * 10.0**-digits > 0.1 * abs(value):
+        digits += 1
+    return digits
 
 
 class _Number(NamedTuple):
@@ -233,8 +254,11 @@ def _digits(masked: str, title: str) -> Iterator[_Number]:
         mantissa, _, exponent = re.sub(r"[,'_\u202f\u00a0]", "", m["number"]).lower().partition("e")
         power = int(exponent or 0) + {"k": 3, "K": 3, "M": 6}.get(m["magnitude"] or "", 0)
         sign = -1 if m["sign"] in ("-", "\u2212") else 1
+        value = min(float(f"{mantissa}e{power}"), sys.float_info.max)
         digits = len(mantissa.partition(".")[2]) - power
-        yield _Number(m.start(), m.end(), m.group(), sign * float(f"{mantissa}e{power}"), digits, unit, counted)
+        if exponent:
+            digits = _within_a_tenth(max(digits, -MOST_DIGITS), value)
+        yield _Number(m.start(), m.end(), m.group(), sign * value, digits, unit, counted)
 
 
 def _spelt(masked: str) -> Iterator[_Number]:
@@ -247,7 +271,7 @@ def _sentences(line: str) -> Iterator[tuple[int, int]]:
     """Places of the sentences of a line: a stop ends one where a space follows."""
     start = 0
     for m in re.finditer(r"[.!?](?=\s)", line):
-        if _ABBREVIATED.search(line[: m.end()]):
+        if _ABBREVIATED.search(line, max(0, m.end() - _NEAR), m.end()):
             continue
         yield start, m.end()
         start = m.end()
@@ -259,6 +283,7 @@ _BREAKS = re.compile(r"[,;:()](?=\s|$|\W)|\bwith\b|\bwhile\b|\bbut\b|\band\b|\("
 
 def _clause(said: str, at: int, stop: int) -> str:
     """The words around a number up to the next comma, bracket or 'and'."""
-    before = [m.end() for m in _BREAKS.finditer(said, 0, at) if not m.group().startswith(":")]
-    after = _BREAKS.search(said, stop)
-    return said[before[-1] if before else 0 : after.start() if after else len(said)]
+    first, last = max(0, at - _FAR), min(len(said), stop + _FAR)
+    before = [m.end() for m in _BREAKS.finditer(said, first, at) if not m.group().startswith(":")]
+    after = _BREAKS.search(said, stop, last)
+    return said[before[-1] if before else first : after.start() if after else last]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from edgeopt.contract.measures import Comparison
 from edgeopt.state.claims.facts import Fact, recorded_facts
-from edgeopt.state.claims.judging import Judged, judge_text
+from edgeopt.state.claims.judging import Judged, judge_text, states
 from edgeopt.state.claims.reading import claims
 from edgeopt.state.events import VariantBenchmarked, VariantValidated
 from edgeopt.state.session import Session
@@ -212,3 +214,25 @@ def test_a_loss_is_no_gain():
     of = session(status="INCONCLUSIVE")  # it loses 1.5 %
     assert mark("v1 has an accuracy drop of 1.5 %.", of) == "measured"
     assert mark("The accuracy of v1 improved by 1.5 %.", of) == "invented"
+
+
+def test_about_nothing_is_no_licence():
+    """Trailing zeros that 'about' leaves open are those of a tenth of the number: of 'about 0 %' there are none."""
+    read = {claim.text: claim.digits for claim in claims("a loss of about 0 %, or about 100 %, in about 20 ms, 0e9 ms")}
+    assert read == {"0 %": 0, "100 %": -1, "20 ms": 0, "0e9 ms": 0}
+
+
+@pytest.mark.parametrize("number", ["1e400", "1e-400", "9" * 5000, "1e" + "9" * 9])
+def test_numbers_beyond_all_bounds_are_claims_as_well(number: str):
+    for words in ("a latency of", "a latency of about", "a latency of at most"):
+        (claim,) = claims(f"{words} {number} ms")
+        assert states(claim, Fact("latency", "time", 1.5, "mean latency of v1", "event 1")) == (
+            "most" in words and claim.value > 1
+        )
+
+
+def test_a_long_line_is_read_in_about_linear_time():
+    begun = time.perf_counter()
+    assert len(claims("1.5 ms " * 4_000)) == 4_000
+    assert not claims("1." * 8_000)
+    assert time.perf_counter() - begun < 20  # it took minutes
