@@ -15,16 +15,21 @@ OPTIONS_KEY = "edgeopt.session_options"
 # Of ModelProto (metadata_props) and StringStringEntryProto (key, value): https://onnx.ai/onnx/api/classes.html
 METADATA, ENTRY_KEY, ENTRY_VALUE = 14, 1, 2
 MOST_BYTES = 1 << 16
+# ONNX Runtime has some 60 rules, and none with a longer name.
+MOST_NAMES, LONGEST_NAME = 64, 64
 
 
 def recorded_options(model: Path) -> dict:
     """What stands there, as {"disabled_optimizers": [names], "level": "basic" | "extended" | "all"}, each where it is given;
     {} where nothing stands there that can be read."""
     with model.open("rb") as file:
-        for number, entry in fields(file):
-            found = dict(fields(BytesIO(entry))) if number == METADATA else {}
-            if found.get(ENTRY_KEY) == OPTIONS_KEY.encode():
-                return checked_options(found.get(ENTRY_VALUE, b""))
+        try:
+            for number, entry in fields(file):
+                found = dict(fields(BytesIO(entry))) if number == METADATA else {}
+                if found.get(ENTRY_KEY) == OPTIONS_KEY.encode():
+                    return checked_options(found.get(ENTRY_VALUE, b""))
+        except OSError:  # a length that leads to where no file can reach: what it is, the runtime says
+            return {}
     return {}
 
 
@@ -32,15 +37,20 @@ def checked_options(text: bytes) -> dict:
     """A stranger may have written it: what is not as above is left out."""
     try:
         said = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     found = {}
     if isinstance(said, dict) and said.get("level") in ("basic", "extended", "all"):
         found["level"] = said["level"]
     names = said.get("disabled_optimizers") if isinstance(said, dict) else None
-    if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
+    if isinstance(names, list) and 0 < len(names) <= MOST_NAMES and all(map(is_name, names)):
         found["disabled_optimizers"] = names
     return found
+
+
+def is_name(said: object) -> bool:
+    """Whether it could be the name of a rule; ONNX Runtime passes over those that it does not know."""
+    return isinstance(said, str) and said.isascii() and said.isprintable() and len(said) <= LONGEST_NAME
 
 
 def fields(file: BinaryIO) -> Iterator[tuple[int, bytes]]:

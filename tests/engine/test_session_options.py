@@ -24,11 +24,12 @@ from .image_models import convnet, images
 from .test_techniques import Workshop, outputs
 
 BASIC = SessionOptions(technique="session_options", choice="basic")
+NAMES = st.characters(min_codepoint=32, max_codepoint=126)
 OPTIONS = st.fixed_dictionaries(
     {},
     optional={
         "level": st.sampled_from(["basic", "extended", "all"]),
-        "disabled_optimizers": st.lists(st.text(max_size=20), min_size=1, max_size=4),
+        "disabled_optimizers": st.lists(st.text(NAMES, max_size=20), min_size=1, max_size=4),
     },
 )
 
@@ -110,3 +111,35 @@ def test_auto_keeps_what_is_measured_to_be_faster_or_nothing(shop: Workshop) -> 
     assert all(choice in tried for choice in CHOICES)
     assert made.changed == bool(recorded_options(file))
     assert recorded_options(file) in ({}, *CHOICES.values())
+
+
+def _field(number: int, content: bytes) -> bytes:
+    return _number(number << 3 | 2) + _number(len(content)) + content
+
+
+def _number(value: int) -> bytes:
+    return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + _number(value >> 7)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(_field(14, _field(1, OPTIONS_KEY.encode()) + _field(2, b"[" * 60_000)), id="nested without end"),
+        pytest.param(b"\x0a" + _number(1 << 61), id="a length that no file has"),
+        pytest.param(
+            _field(14, _field(1, OPTIONS_KEY.encode()) + _field(2, b'{"disabled_optimizers": ["\\ud800"]}')),
+            id="no text",
+        ),
+        pytest.param(
+            _field(
+                14,
+                _field(1, OPTIONS_KEY.encode()) + _field(2, json.dumps({"disabled_optimizers": ["a"] * 9999}).encode()),
+            ),
+            id="more names than there are rules",
+        ),
+    ],
+)
+def test_a_hostile_file_has_no_options(tmp_path: Path, content: bytes):
+    file = tmp_path / "hostile.onnx"
+    file.write_bytes(content)
+    assert recorded_options(file) == {}
