@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import secrets
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +23,7 @@ from .workshop import Workshop
 
 Kind = Literal["summary", "tradeoff"]
 CARD = "edgeopt/card"
+_PAGE = b"<!DOCTYPE html>"
 
 
 async def render_report(
@@ -76,7 +79,27 @@ def _write(shop: Workshop, session: Session, kind: Kind, markdown: str) -> tuple
 def put(path: Path, text: str) -> Path:
     """Writes a file as a whole: whoever reads it meanwhile reads the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    partial = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with partial.open("x", encoding="utf-8") as file:
+            file.write(text)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     return path
+
+
+def put_page(path: Path, text: str) -> Path:
+    """Writes a page where a person wants it. What lies there already is replaced only where it is a page.
+
+    Raises:
+        OSError: it cannot be written, or would replace something else, such as a model.
+    """
+    if path.is_symlink() or (path.exists() and not _is_page(path)):
+        raise FileExistsError(errno.EEXIST, "something that is no page of edgeopt's lies there, and stays", str(path))
+    return put(path, text)
+
+
+def _is_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_PAGE)) == _PAGE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -16,6 +15,7 @@ from ...autopilot.calling import finish, server
 from ...autopilot.live import Waiting
 from ...autopilot.person import Person
 from ...autopilot.screen import show_refusal, show_text
+from ...tools.reporting import put_page
 
 HERE = Path(__file__).parent
 MODEL = HERE / "digits_net.onnx"
@@ -121,8 +121,8 @@ async def _play(workspace: Path, report: Path | None) -> int:
         stage.console.print("The demo did not come to its end; the answers above say why.", style="red")
         return 1
     stage.console.rule("[bold]Done")
-    if report and stage.report:
-        shutil.copyfile(stage.report, report)
+    if report and stage.report and not _copied(stage.report, report, stage.console):
+        report = None
     stage.console.print(
         f"The package: {package}\nCheck it anywhere: {sys.argv[0]} verify {package}\n"
         f"The report, with pictures: {report or stage.report}",
@@ -130,6 +130,16 @@ async def _play(workspace: Path, report: Path | None) -> int:
         soft_wrap=True,
     )
     return 0
+
+
+def _copied(page: Path, to: Path, console: Console) -> bool:
+    """Whether the page could be put where it was wanted; if not, it is said why."""
+    try:
+        put_page(to, page.read_text(encoding="utf-8"))
+    except OSError as error:
+        console.print(f"{to} was not written: {error.strerror}.", style="red", markup=False, highlight=False)
+        return False
+    return True
 
 
 def run_demo(workspace: Path | None, report: Path | None = None) -> int:
