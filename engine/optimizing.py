@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
 from typing import Any, cast
 
@@ -91,7 +92,7 @@ def run(task: Optimize, bench: Bench) -> Optimized:
     rounding = 0.0
     if gap > MATCH and parent.precision != "int8" and claims_exact(task.step.technique, task.step.model_dump()):
         rounding = _rounding(parent.path, evaluation, interface, bench)
-        if gap > UNSTABLE * rounding:
+        if not (isfinite(rounding) and gap <= UNSTABLE * rounding):
             raise _part(gap, task, parent, out, calibration, interface, evaluation, bench)
     changed = converted or new.graph != parent.graph or _options(out) != _options(parent.path)
     notes = [
