@@ -25,7 +25,7 @@ def original_protected(session: Session, request: Request, facts: Facts) -> Refu
         "ORIGINAL_PROTECTED",
         f"The original {path} {what} (sha256 {session.original.sha256[:12]}… is recorded). Nothing here can be trusted "
         "to it any more: put the file back as it was, or open a new session on the new file.",
-        reopen(session, "opens a new session on the files as they are now"),
+        reopen(session, "tell the user that the file changed first: this opens a new session on it as it is now"),
         missing=[f"the file with sha256 {session.original.sha256}"],
     )
 
@@ -67,7 +67,7 @@ def same_dataset(session: Session, _request: Request, facts: Facts) -> Refusal |
             "SAME_DATASET",
             f"The user code of this session, {codes(session)}, {what}: values that other code gives cannot be compared. Put "
             "the file back as it was, or have the operator restart the server with the new one and open a new session.",
-            reopen(session, "opens a new session on the files as they are now"),
+            reopen(session, "tell the user that the file changed first: this opens a new session on it as it is now"),
         )
     if facts.evaluation == "intact":
         return None
@@ -76,7 +76,7 @@ def same_dataset(session: Session, _request: Request, facts: Facts) -> Refusal |
         "SAME_DATASET",
         f"The evaluation set {session.opened.evaluation.dataset_path} {what}: accuracies on other samples cannot be "
         "compared. Put it back as it was, or open a new session.",
-        reopen(session, "opens a new session on the files as they are now"),
+        reopen(session, "tell the user that the file changed first: this opens a new session on it as it is now"),
     )
 
 
@@ -100,7 +100,7 @@ def calibration_required(session: Session, request: Request, facts: Facts) -> Re
         "CALIBRATION_REQUIRED",
         f"The calibration set {session.opened.calibration_path} is {facts.calibration}. Put it back as it was, or open a "
         "new session.",
-        reopen(session, "opens a new session on the files as they are now"),
+        reopen(session, "tell the user that the file changed first: this opens a new session on it as it is now"),
         missing=["the calibration set as it was"],
     )
 
@@ -115,7 +115,7 @@ def training_required(session: Session, request: Request, facts: Facts) -> Refus
         return refuse(
             "TRAINING_REQUIRED",
             f"The training set {path} is {facts.training}. Put it back as it was, or open a new session.",
-            reopen(session, "opens a new session on the files as they are now"),
+            reopen(session, "tell the user that the file changed first: this opens a new session on it as it is now"),
             missing=["the training set as it was"],
         )
     return refuse(
