@@ -140,8 +140,10 @@ def test_the_report_shows_every_number_with_its_label(finished: Finished):
     rendered = data(finished, "render_report")
     for words in ("| Baseline |", "v1 simplify (kept)", "Speedup", LABEL):
         assert words in rendered["markdown"]
-    (file,) = rendered["files"]
-    assert Path(file).read_text() == rendered["markdown"]
+    markdown, page, picture = map(Path, rendered["files"])
+    assert markdown.read_text() == rendered["markdown"]
+    assert LABEL in page.read_text() and "Speedup" in page.read_text()
+    assert LABEL in picture.read_text()
 
 
 def test_the_end_is_known_as_such(finished: Finished):
