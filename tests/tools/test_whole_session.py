@@ -70,7 +70,7 @@ def test_long_work_says_how_far_it_has_got(finished: Finished):
     for tool in ("profile_model", "benchmark_variant"):
         progress = finished.answers[tool].progress
         done = [how_far for how_far, _, _ in progress]
-        assert len(done) > 2
+        assert len(done) > 1
         assert done == sorted(set(done))
         assert all(total == 1 and message for _, total, message in progress)
 
