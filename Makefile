@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DONE := $(VENV)/.installed
 EXTRAS := $(VENV)/.extras
 
-.PHONY: demo test test-all test-formats lint types foreign conformance clients snapshots reference benchmarks screenshots clean
+.PHONY: demo test test-all test-formats lint types foreign conformance clients inspect snapshots reference benchmarks screenshots clean
 
 $(DONE): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -54,6 +54,11 @@ conformance: $(DONE) foreign
 # The Inspector's command line and the TypeScript SDK against this server, over stdio and HTTP.
 clients: $(DONE) foreign
 	$(BIN)/python -m pytest -rs tests/clients/test_foreign.py
+
+# The scenarios of evals/ as Inspect AI tasks, with the scripted model.
+inspect: $(DONE)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[evals]'
+	$(BIN)/python -m pytest -rs tests/evals/test_apart.py
 
 # What clients see of the tools, written down again after a change that is meant.
 snapshots: $(DONE)

@@ -87,12 +87,11 @@ def test_inspect_plays_the_scripted_agent(tmp_path: Path):
     python = INSPECT or sys.executable
     if not has_inspect(python):
         pytest.skip("inspect_ai is not here: pip install '.[evals]', or name its Python in EDGEOPT_INSPECT_PYTHON")
+    root = Path(__file__).parents[2]  # Inspect takes relative paths alone
     command = [python, "-m", "inspect_ai", "eval", "evals/inspect_tasks.py", "--model", "mockllm/model"]
     options = ["-T", "only=skip-baseline", "--log-dir", str(tmp_path), "--log-format", "json", "--display", "plain"]
     environment = {**os.environ, "EDGEOPT_PYTHON": sys.executable}
-    ran = subprocess.run(
-        [*command, *options], capture_output=True, text=True, check=False, env=environment, cwd=tmp_path
-    )
+    ran = subprocess.run([*command, *options], capture_output=True, text=True, check=False, env=environment, cwd=root)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     (file,) = tmp_path.glob("*.json")
     (sample,) = json.loads(file.read_text())["samples"]
