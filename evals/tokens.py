@@ -1,37 +1,26 @@
-"""What a text costs a model. With tiktoken and its o200k vocabulary at hand it is counted; else it is estimated, and said so."""
+"""What a text costs a model, in tokens of o200k; where rs-bpe, whose wheel carries that vocabulary, is not here, an estimate that
+says it is one."""
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
-# Characters a token of o200k: 3.4 in refusals, 2.4 in JSON full of digests, as gpt-tokenizer counts them (docs/evals.md).
+# Of o200k: 3.4 in refusals, 2.4 in JSON full of digests (docs/evals.md).
 CHARACTERS_A_TOKEN = 3.0
-VOCABULARY = "o200k_base"
+VOCABULARY = "o200k"
 
 
 @cache
 def counter() -> tuple[Callable[[str], int], str]:
-    """A function that counts tokens, and how it does so. Nothing is downloaded: tiktoken counts where its vocabulary is in
-    the folder that TIKTOKEN_CACHE_DIR names."""
-    folder = os.environ.get("TIKTOKEN_CACHE_DIR")
-    if folder and Path(folder).is_dir() and any(Path(folder).iterdir()):
-        try:
-            import tiktoken  # pyright: ignore[reportMissingImports]
-
-            encoding = tiktoken.get_encoding(VOCABULARY)
-        except (ImportError, OSError, ValueError):
-            return _estimated, _how()
-        return lambda text: len(encoding.encode(text, disallowed_special=())), VOCABULARY
-    return _estimated, _how()
+    """A function that counts tokens, and how it does so."""
+    try:
+        from rs_bpe.bpe import openai  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        return _estimated, f"estimated, {CHARACTERS_A_TOKEN:g} characters a token"
+    return openai.o200k_base().count, VOCABULARY
 
 
 def _estimated(text: str) -> int:
     return math.ceil(len(text) / CHARACTERS_A_TOKEN)
-
-
-def _how() -> str:
-    return f"estimated, {CHARACTERS_A_TOKEN:g} characters a token"

@@ -36,6 +36,12 @@ class Fact:
     stale: str = ""
     verbatim: str = ""
 
+    def also(self, words: str, value: float, quantity: str = "", dimension: Dimension | None = None) -> Fact:
+        """Another number of the same source and subjects; what is not said is as here."""
+        return replace(
+            self, words=words, value=value, quantity=quantity or self.quantity, dimension=dimension or self.dimension
+        )
+
 
 def recorded_facts(session: Session, changed: Collection[str] = ()) -> list[Fact]:
     """All that the events of a session support, oldest first. `changed`: variants whose files are not those recorded."""
@@ -89,15 +95,11 @@ def _of_event(recorded: Recorded, session: Session) -> Iterator[Fact]:
                     device=event.baseline.device,
                 )
                 yield stamped
-                yield replace(
-                    stamped,
-                    quantity="share",
-                    dimension="share",
-                    value=c.share,
-                    words=f"share of time {c.technique} can change",
+                yield stamped.also(
+                    f"share of time {c.technique} can change", c.share, quantity="share", dimension="share"
                 )
                 if c.realistic is not None:
-                    yield replace(stamped, value=c.realistic, words=f"realistic gain of {c.technique}")
+                    yield stamped.also(f"realistic gain of {c.technique}", c.realistic)
         case SensitivityAnalyzed():
             for layer in event.layers:
                 yield Fact("sensitivity", "value", layer.score, f"sensitivity of {layer.name}", source)
@@ -143,31 +145,23 @@ def _measurement(m: Measurement, subject: str, name: str, source: str, *run: str
     times = {"latency": t.mean, "p50": t.p50, "p95": t.p95, "p99": t.p99, "std": t.std}
     for quantity, value in times.items():
         words = f"{'mean latency' if quantity == 'latency' else quantity} of {name}"
-        yield replace(base, quantity=quantity, value=value, words=words)
-    yield replace(
-        base, quantity="throughput", dimension="rate", value=m.throughput_per_s, words=f"throughput of {name}"
-    )
-    yield replace(
-        base, quantity="memory", dimension="size", value=m.peak_memory_mb * 2**20, words=f"peak memory of {name}"
-    )
+        yield base.also(words, value, quantity=quantity)
+    yield base.also(f"throughput of {name}", m.throughput_per_s, quantity="throughput", dimension="rate")
+    yield base.also(f"peak memory of {name}", m.peak_memory_mb * 2**20, quantity="memory", dimension="size")
     if m.runtime_memory_mb is not None:
         own = (m.peak_memory_mb - m.runtime_memory_mb) * 2**20
-        yield replace(
-            base, quantity="memory", dimension="size", value=own, words=f"memory of {name} over the runtime's"
-        )
+        yield base.also(f"memory of {name} over the runtime's", own, quantity="memory", dimension="size")
     unstamped = replace(base, where=None)
     counts = {"runs": t.n, "threads": m.threads, "batch": m.batch_size}
     for quantity, count in counts.items():
-        yield replace(unstamped, quantity=quantity, dimension="count", value=count, words=f"{quantity} of {name}")
-    yield replace(unstamped, quantity="size", dimension="size", value=m.file_size_bytes, words=f"size of {name}")
+        yield unstamped.also(f"{quantity} of {name}", count, quantity=quantity, dimension="count")
+    yield unstamped.also(f"size of {name}", m.file_size_bytes, quantity="size", dimension="size")
     if a := m.accuracy:
         yield from _with_interval(
-            replace(unstamped, quantity="accuracy", dimension="share", value=a.value, words=f"{a.metric} of {name}"),
+            unstamped.also(f"{a.metric} of {name}", a.value, quantity="accuracy", dimension="share"),
             a.ci95,
         )
-        yield replace(
-            unstamped, quantity="samples", dimension="count", value=a.n, words=f"samples for the {a.metric} of {name}"
-        )
+        yield unstamped.also(f"samples for the {a.metric} of {name}", a.n, quantity="samples", dimension="count")
 
 
 def _with_interval(fact: Fact, ends: tuple[float, float]) -> Iterator[Fact]:
@@ -189,91 +183,54 @@ def _comparison(c: Comparison, variant: str, source: str) -> Iterator[Fact]:
     yield from _with_interval(base, s.ci95)
     low, high = s.ci95
     yield from _with_interval(
-        replace(base, quantity="slowdown", value=1 / s.value, words=f"slowdown of {variant}"), (1 / high, 1 / low)
+        base.also(f"slowdown of {variant}", 1 / s.value, quantity="slowdown"), (1 / high, 1 / low)
     )
     shares = {"latency_cut": 1 - 1 / s.value, "speed_gain": s.value - 1}
     for quantity, value in shares.items():
-        yield replace(
-            base, quantity=quantity, dimension="share", value=value, words=f"{quantity.replace('_', ' ')} of {variant}"
-        )
+        yield base.also(f"{quantity.replace('_', ' ')} of {variant}", value, quantity=quantity, dimension="share")
     ratios = {"p50_ratio": (b.latency_ms.p50, v.latency_ms.p50), "p95_ratio": (b.latency_ms.p95, v.latency_ms.p95), "p99_ratio": (b.latency_ms.p99, v.latency_ms.p99), "throughput_ratio": (v.throughput_per_s, b.throughput_per_s)}  # fmt: skip
     for quantity, (upper, lower) in ratios.items():
-        yield replace(base, quantity=quantity, value=upper / lower, words=f"{quantity.replace('_', ' ')} of {variant}")
-    yield replace(
-        base,
-        quantity="saving",
-        dimension="time",
-        value=b.latency_ms.mean - v.latency_ms.mean,
-        words=f"time saved by {variant}",
+        yield base.also(f"{quantity.replace('_', ' ')} of {variant}", upper / lower, quantity=quantity)
+    yield base.also(
+        f"time saved by {variant}", b.latency_ms.mean - v.latency_ms.mean, quantity="saving", dimension="time"
     )
-    yield replace(
-        base,
+    yield base.also(
+        f"half width of the speedup's interval of {variant}",
+        c.noise.half_width,
         quantity="half_width",
         dimension="share",
-        value=c.noise.half_width,
-        words=f"half width of the speedup's interval of {variant}",
     )
     if c.memory_ratio:
-        yield replace(base, quantity="memory_ratio", value=c.memory_ratio, words=f"memory ratio of {variant}")
-        yield replace(
-            base,
-            quantity="memory_cut",
-            dimension="share",
-            value=1 - 1 / c.memory_ratio,
-            words=f"memory cut of {variant}",
-        )
+        yield base.also(f"memory ratio of {variant}", c.memory_ratio, quantity="memory_ratio")
+        yield base.also(f"memory cut of {variant}", 1 - 1 / c.memory_ratio, quantity="memory_cut", dimension="share")
     sizes = replace(base, where=None)
-    yield replace(sizes, quantity="compression", value=c.compression, words=f"compression of {variant}")
-    yield replace(sizes, quantity="growth", value=1 / c.compression, words=f"size of {variant} over the original's")
-    yield replace(
-        sizes, quantity="size_cut", dimension="share", value=1 - 1 / c.compression, words=f"size cut of {variant}"
+    yield sizes.also(f"compression of {variant}", c.compression, quantity="compression")
+    yield sizes.also(f"size of {variant} over the original's", 1 / c.compression, quantity="growth")
+    yield sizes.also(f"size cut of {variant}", 1 - 1 / c.compression, quantity="size_cut", dimension="share")
+    yield sizes.also(
+        f"share of the original's size that {variant} has", 1 / c.compression, quantity="growth", dimension="share"
     )
-    yield replace(
-        sizes,
-        quantity="growth",
-        dimension="share",
-        value=1 / c.compression,
-        words=f"share of the original's size that {variant} has",
+    yield sizes.also(
+        f"bytes saved by {variant}", b.file_size_bytes - v.file_size_bytes, quantity="size", dimension="size"
     )
-    yield replace(
-        sizes,
-        quantity="size",
-        dimension="size",
-        value=b.file_size_bytes - v.file_size_bytes,
-        words=f"bytes saved by {variant}",
-    )
-    yield replace(
-        sizes,
-        quantity="processes",
-        dimension="count",
-        value=c.noise.processes,
-        words=f"processes of the benchmark of {variant}",
+    yield sizes.also(
+        f"processes of the benchmark of {variant}", c.noise.processes, quantity="processes", dimension="count"
     )
     if c.sustained:
         yield from _sustained(c.sustained, base, variant)
     if c.runs_as:
-        yield replace(
-            base,
-            quantity="share",
-            dimension="share",
-            value=c.runs_as.share,
-            words=f"share of {variant} in kernels of its precision",
+        yield base.also(
+            f"share of {variant} in kernels of its precision", c.runs_as.share, quantity="share", dimension="share"
         )
 
 
 def _sustained(s: Sustained, base: Fact, variant: str) -> Iterator[Fact]:
     for value, words in ((s.first_ms, "first"), (s.last_ms, "last")):
-        yield replace(
-            base,
-            quantity="latency",
-            dimension="time",
-            value=value,
-            words=f"latency of {variant} in the {words} window under load",
+        yield base.also(
+            f"latency of {variant} in the {words} window under load", value, quantity="latency", dimension="time"
         )
     yield from _with_interval(
-        replace(
-            base, quantity="slowdown", dimension="share", value=s.slowdown, words=f"slowdown of {variant} under load"
-        ),
+        base.also(f"slowdown of {variant} under load", s.slowdown, quantity="slowdown", dimension="share"),
         s.ci95,
     )
     yield replace(
@@ -306,11 +263,9 @@ def _validation(v: Validation, variant: str, source: str, session: Session) -> I
         subjects=frozenset({variant, BASELINE}),
     )
     yield from _with_interval(
-        replace(base, quantity="drop", value=v.relative_drop, words=f"relative drop of {variant}"), v.ci95_relative_drop
+        base.also(f"relative drop of {variant}", v.relative_drop, quantity="drop"), v.ci95_relative_drop
     )
-    yield replace(
-        base, quantity="drop_points", dimension="points", value=v.delta, words=f"drop in {v.metric} of {variant}"
-    )
+    yield base.also(f"drop in {v.metric} of {variant}", v.delta, quantity="drop_points", dimension="points")
     counts = {
         "samples": v.samples,
         "look": v.look.number,
@@ -319,12 +274,11 @@ def _validation(v: Validation, variant: str, source: str, session: Session) -> I
     }
     for quantity, count in counts.items():
         if count is not None:
-            yield replace(
-                base,
+            yield base.also(
+                f"{quantity.replace('_', ' ')} of the validation of {variant}",
+                count,
                 quantity=quantity,
                 dimension="count",
-                value=count,
-                words=f"{quantity.replace('_', ' ')} of the validation of {variant}",
             )
     for c in claims(v.method):
         value = c.value * (c.unit.scales[0] if c.unit else 1.0)
@@ -337,16 +291,12 @@ def _validation(v: Validation, variant: str, source: str, session: Session) -> I
             words=f"said of {variant}: {around}",
             verbatim=around,
         )
-    yield replace(
-        base, quantity="alpha", dimension="value", value=v.look.alpha, words=f"alpha of the look at {variant}"
-    )
+    yield base.also(f"alpha of the look at {variant}", v.look.alpha, quantity="alpha", dimension="value")
     for c in v.classes:
         for value, words in ((c.baseline, "the baseline"), (c.optimized, variant)):
-            yield replace(base, quantity="class", value=value, words=f"accuracy of {words} on class {c.label}")
-        yield replace(
-            base, quantity="class", dimension="points", value=c.drop, words=f"drop of {variant} on class {c.label}"
-        )
-        yield replace(base, quantity="class", dimension="count", value=c.samples, words=f"samples of class {c.label}")
+            yield base.also(f"accuracy of {words} on class {c.label}", value, quantity="class")
+        yield base.also(f"drop of {variant} on class {c.label}", c.drop, quantity="class", dimension="points")
+        yield base.also(f"samples of class {c.label}", c.samples, quantity="class", dimension="count")
 
 
 def plain(words: str) -> str:
