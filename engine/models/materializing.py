@@ -11,6 +11,7 @@ import inspect
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +45,10 @@ def make(task: Making) -> Made:
     """Writes the model beside `task.out`. Raises JobProblem."""
     file = Path(task.file)
     loaded = load_module(file, task.source)
-    inputs = task.source.interface.inputs if task.source.interface else _inputs(loaded, task)
-    dataset = open_evaluation(task.evaluation, inputs, task.roots)
-    names = [info.name for info in inputs]
     torch.set_num_threads(1)
     teach_shapes()
     with torch.no_grad():
-        _check_runs(loaded.module, _samples(dataset, inputs, 0, 1), names)
+        inputs, dataset = _fed(loaded, task)
         if loaded.script:
             return Made(path=str(_save_script(loaded.module, inputs, dataset, Path(f"{task.out}.pt"))))
         return _converted(loaded.module, inputs, dataset, task.out)
@@ -80,6 +78,28 @@ def _converted(module: nn.Module, inputs: list[TensorInfo], dataset: Dataset, ou
         path=str(path),
         notes=[f"the model was traced (torch.jit.trace), for torch.export cannot export it: {why_fixed}"],
     )
+
+
+def _fed(loaded: Loaded, task: Making) -> tuple[list[TensorInfo], Dataset]:
+    """What the module takes, and the data for it, once it has run on a sample. Raises JobProblem."""
+    known = task.source.interface or loaded.examples
+    inputs = task.source.interface.inputs if task.source.interface else _inputs(loaded, task)
+    try:
+        return inputs, _run_on(loaded.module, inputs, task)
+    except JobProblem:
+        # Inputs as the data have them: of samples that an adapter makes one value of, the second axis may be their rows.
+        if known or not task.evaluation.adapter or any(len(info.shape) < 3 for info in inputs):
+            raise
+        of_rows = [info.model_copy(update={"shape": [info.shape[0], *info.shape[2:]]}) for info in inputs]
+        with suppress(JobProblem):  # what is said of the samples as they are stands
+            return of_rows, _run_on(loaded.module, of_rows, task)
+        raise
+
+
+def _run_on(module: nn.Module, inputs: list[TensorInfo], task: Making) -> Dataset:
+    dataset = open_evaluation(task.evaluation, inputs, task.roots)
+    _check_runs(module, _samples(dataset, inputs, 0, 1), [info.name for info in inputs])
+    return dataset
 
 
 def _inputs(loaded: Loaded, task: Making) -> list[TensorInfo]:

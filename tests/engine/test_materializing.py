@@ -104,6 +104,19 @@ def test_a_loader_that_ends_the_process_is_a_problem_and_no_crash(tmp_path: Path
 # Weights and loaders
 
 
+def test_samples_of_several_rows_are_taken_apart_for_a_module_that_takes_rows(tmp_path: Path):
+    signal = trained(torch_models.Signal())
+    windows = np.random.default_rng(0).random((5, 6, 1, 12), np.float32)
+    np.savez(tmp_path / "reads.npz", inputs=windows, labels=np.arange(5))
+    evaluation = Evaluation(dataset_path=str(tmp_path / "reads.npz"), metric="top1", adapter="code.py:join")
+    file = saved(signal, tmp_path / "signal.pt")
+    runner = runner_of(file, evaluation, loader=code("Signal"))
+    assert runner.inputs[0].shape == [None, 1, 12]
+    computes(runner, signal, windows[2])
+    alone = evaluation.model_copy(update={"adapter": None})
+    refused("INVALID_ARGUMENT", "does not run on the evaluation data", file, alone, loader=code("Signal"))
+
+
 def test_weights_are_found_where_training_loops_put_them(tmp_path: Path):
     pixels, evaluation = trained(torch_models.Pixels()), images(tmp_path)
     weights = pixels.state_dict()

@@ -55,6 +55,17 @@ class Pixels(nn.Module):
         return self.head(self.drop(features).mean((2, 3)))
 
 
+class Signal(nn.Module):
+    """Takes one channel of any length, in batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, 2, 3)
+
+    def forward(self, signal: torch.Tensor) -> torch.Tensor:
+        return self.conv(signal).mean(dim=-1)
+
+
 class Several(nn.Module):
     """Two inputs, of which one may be left out, and a dict with a tuple in it."""
 
