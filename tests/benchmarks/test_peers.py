@@ -110,12 +110,14 @@ async def test_the_person_keeps_nothing_that_was_not_judged():
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the models are not here")
 def test_a_tool_makes_its_model_in_a_process_of_its_own(tmp_path: Path):
+    pytest.importorskip("ai_edge_litert", reason="the extras are not installed, which the peers need")
     made = make(making("onnxruntime dynamic", tmp_path), tmp_path)
     assert Path(made.file).stat().st_size > 0 and made.seconds > 0 and made.peak_mb > 50
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the models are not here")
 def test_a_tool_that_refuses_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("ai_edge_litert", reason="the extras are not installed, which the peers need")
     monkeypatch.setenv("EDGEOPT_TOOLCHAINS", str(tmp_path / "none"))
     with pytest.raises(JobProblem, match="onnx2tf"):
         make(making("LiteRT float32", tmp_path), tmp_path)
