@@ -70,6 +70,9 @@ def recurrent_steps(program: Any) -> int:
 def main(given: Path, answer: Path) -> int:
     try:
         convert(json.loads(given.read_bytes()))
+    except Unrolled as reason:
+        answer.write_text(json.dumps({"unavailable": str(reason)}), encoding="utf-8")
+        return 1
     except Exception as error:  # noqa: BLE001 (whatever the converter throws is its answer)
         traceback.print_exc()
         answer.write_text(json.dumps({"problem": f"{type(error).__name__}: {error}"}), encoding="utf-8")

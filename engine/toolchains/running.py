@@ -25,9 +25,11 @@ def run_toolchain(name: str, script: str, task: Mapping[str, Any], bench: Bench)
     """Runs `script` of this folder in the toolchain `name`; what it answers, less the problem.
 
     The script is given two paths: that of the task as JSON, and where to write its answer, an object in JSON. A key
-    `problem` in it is why there is no result. It works in a folder of its own below `bench.tmp`.
+    `problem` in it is why there is no result; `unavailable`, why there can be none. It works in a folder of its own below
+    `bench.tmp`.
 
-    Raises JobProblem: UNAVAILABLE where the toolchain is not installed; TECHNIQUE_FAILED, with its reason or last words.
+    Raises JobProblem: UNAVAILABLE where the toolchain is not installed, or is not for such models; TECHNIQUE_FAILED, with
+    its reason or last words.
     """
     lacking = missing(name, bench.toolchains)
     if bench.toolchains is None or lacking:
@@ -39,6 +41,8 @@ def run_toolchain(name: str, script: str, task: Mapping[str, Any], bench: Bench)
     command = [str(python), *_ISOLATED, str(_HERE / script), str(given), str(answer)]
     returncode, last = run_child(command, _environment(place), _log, place)
     answered = json.loads(answer.read_bytes()) if answer.is_file() else {"problem": _ending(returncode, last)}
+    if reason := answered.pop("unavailable", None):
+        raise JobProblem("UNAVAILABLE", f"{name} is not for this model: {untrusted(reason, 600)}")
     if problem := answered.pop("problem", None):
         if any(words in problem for words in _OUT_OF_MEMORY):
             raise MemoryError(problem)
