@@ -195,6 +195,20 @@ class DecisionMade(Record):
     decided_by: str
     reason: str
 
+    @classmethod
+    def by_agent(
+        cls, artifact: Artifact, outcome: Literal["keep", "revert"], reason: str, how: str = "agent"
+    ) -> DecisionMade:
+        """What the guardrails let the agent decide. `how`: by whom it is said to be decided."""
+        return cls(
+            variant_id=artifact.variant_id,
+            variant_sha256=artifact.sha256,
+            outcome=outcome,
+            by_person=False,
+            decided_by=how,
+            reason=reason,
+        )
+
 
 class PackageBuilt(Record):
     kind: Literal["PackageBuilt"] = "PackageBuilt"

@@ -8,6 +8,7 @@ from mcp.server.mcpserver import AcceptedElicitation, CancelledElicitation, Elic
 from mcp.types import CallToolResult
 from pydantic import BaseModel, Field
 
+from ..contract.measures import Artifact
 from ..contract.text import untrusted
 from ..state.block import state_block
 from ..state.events import DecisionMade, DecisionRequested, PersonAnswered, QuestionClosed, QuestionLeft
@@ -125,12 +126,11 @@ def _settle(
         variant = resolve(session, variant_id)
         record = session.variants[variant]
         by_person = outcome == "keep" and needs_person(record)
-        sha256 = record.artifact.sha256
         if by_person and isinstance(answer, CancelledElicitation):
-            event = QuestionClosed(variant_id=variant, variant_sha256=sha256, client=client)
+            event = QuestionClosed(variant_id=variant, variant_sha256=record.artifact.sha256, client=client)
             _remember_silence(shop, session, event)
         else:
-            event = _decision(variant, sha256, outcome, reason, answer, by_person, client)
+            event = _decision(record.artifact, outcome, reason, answer, by_person, client)
         # Before the session's own record: a no that was spoken holds, even if the server dies between the two.
         if isinstance(event, DecisionMade) and event.by_person:
             remember(shop, session, event)
@@ -168,8 +168,7 @@ def remember(shop: Workshop, session: Session, decision: DecisionMade) -> None:
 
 
 def _decision(
-    variant_id: str,
-    sha256: str,
+    artifact: Artifact,
     outcome: Outcome,
     reason: str,
     answer: ElicitationResult[Answer],
@@ -178,19 +177,12 @@ def _decision(
 ) -> DecisionMade:
     """Who decided what: a person's answer where one was needed, else the agent's own."""
     if not by_person:
-        return DecisionMade(
-            variant_id=variant_id,
-            variant_sha256=sha256,
-            outcome=outcome,
-            by_person=False,
-            decided_by="agent",
-            reason=untrusted(reason, 500),
-        )
+        return DecisionMade.by_agent(artifact, outcome, untrusted(reason, 500))
     form = answer.data if isinstance(answer, AcceptedElicitation) else Answer(outcome="revert", reason="declined")
     verb = "accepted" if form.outcome == "keep" else "turned down"
     return DecisionMade(
-        variant_id=variant_id,
-        variant_sha256=sha256,
+        variant_id=artifact.variant_id,
+        variant_sha256=artifact.sha256,
         outcome=form.outcome,
         by_person=True,
         decided_by=f"person, {verb} through {client}",

@@ -159,13 +159,5 @@ def _settled(session: Session) -> Session:
     variants = dict(session.variants)
     for variant_id, record in session.variants.items():
         if record.decision is None:
-            reverted = DecisionMade(
-                variant_id=variant_id,
-                variant_sha256=record.artifact.sha256,
-                outcome="revert",
-                by_person=False,
-                decided_by="agent",
-                reason="",
-            )
-            variants[variant_id] = replace(record, decision=reverted)
+            variants[variant_id] = replace(record, decision=DecisionMade.by_agent(record.artifact, "revert", reason=""))
     return replace(session, variants=variants)

@@ -225,14 +225,5 @@ def _packaged(
     package = deliver(files / "package", place, answer, record.artifact, task.metadata, key)
     kept: list[Event] = []
     if record.decision is None:
-        kept = [
-            DecisionMade(
-                variant_id=variant_id,
-                variant_sha256=record.artifact.sha256,
-                outcome="keep",
-                by_person=False,
-                decided_by="agent, by packaging a PASS",
-                reason="packaged",
-            )
-        ]
+        kept = [DecisionMade.by_agent(record.artifact, "keep", "packaged", how="agent, by packaging a PASS")]
     return [*kept, PackageBuilt(job_id=job.job_id, variant_id=variant_id, package=package)]
