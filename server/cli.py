@@ -37,7 +37,7 @@ def serve(
     allow_root: Annotated[list[Path] | None, typer.Option(help="Models and data may be read below this folder; repeatable. Else those of EDGEOPT_ALLOW_ROOTS (with : between them), else the current folder.")] = None,
     output_root: Annotated[list[Path] | None, typer.Option(help="Packages may also be written below this folder; repeatable.")] = None,
     host_is: Annotated[str | None, typer.Option(envvar="EDGEOPT_HOST_IS", help="This machine is that target device: its measurements are target measurements.")] = None,
-    policy: Annotated[Path | None, typer.Option(envvar="EDGEOPT_POLICY", help="TOML: the bar that callers cannot loosen (max_tolerance, evidence, decisions, look_budget).")] = None,
+    policy: Annotated[Path | None, typer.Option(envvar="EDGEOPT_POLICY", help="TOML: the bar that callers cannot loosen (max_tolerance, evidence, decisions, look_budget, evaluations).")] = None,
     allow_user_code: Annotated[list[Path] | None, typer.Option(help="This Python file (loader, adapter, metric) may run in sandboxed workers, as it is now; repeatable.")] = None,
     allow_pickle: Annotated[bool, typer.Option(help="Pickle-based model files may be opened in sandboxed workers.")] = False,
     job_memory: Annotated[int | None, typer.Option("--job-memory", min=64, help="MB that one job may use; three quarters of the machine's by default.")] = None,

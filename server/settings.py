@@ -11,14 +11,35 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..contract.devices import DEVICES
+from ..contract.evaluation import Evaluation
 from ..contract.text import untrusted
-from ..tools.workshop import Policy, Settings
+from ..tools.workshop import FixedEvaluation, Policy, Settings
 from .keys import BadKey, read_key, witness_of
 from .machine import device_name, is_plausibly
 
 
 class BadSettings(Exception):
     """The server cannot be started like this; the message says what to change."""
+
+
+class JudgedBy(Evaluation):
+    """An entry of `[[evaluations]]`: paths, and shell patterns of `models`, start from the policy file's folder."""
+
+    models: list[str] = []
+
+    def fixed(self, folder: Path) -> FixedEvaluation:
+        """BadSettings where the data set is not there."""
+        dataset = _real(folder / self.dataset_path, "evaluations.dataset_path")
+        if not dataset.exists():
+            raise BadSettings(f"The policy file in {folder} fixes an evaluation on {dataset}, which does not exist.")
+        given = self.model_dump(exclude={"models"}) | {"dataset_path": str(dataset)}
+        for name in ("adapter", "metric_code"):
+            if given[name]:
+                file, _, function = given[name].rpartition(":")
+                given[name] = f"{_real(folder / file, f'evaluations.{name}')}:{function}"
+        return FixedEvaluation(
+            Evaluation.model_validate(given), tuple(os.path.normpath(folder / p) for p in self.models)
+        )
 
 
 class PolicyFile(BaseModel):
@@ -30,6 +51,7 @@ class PolicyFile(BaseModel):
     evidence: Literal["proven", "point"] = "proven"
     decisions: Literal["chat", "terminal", "none"] = "chat"
     look_budget: int | None = Field(default=None, ge=1)
+    evaluations: list[JudgedBy] = []
 
 
 def read_policy(path: Path | None) -> Policy:
@@ -47,7 +69,9 @@ def read_policy(path: Path | None) -> Policy:
         raise BadSettings(f"The policy file {path} cannot be used: {untrusted(wrong, 500)}") from error
     except (OSError, ValueError) as error:  # not TOML, not text
         raise BadSettings(f"The policy file {path} cannot be used: {untrusted(str(error), 500)}") from error
-    return Policy(**parsed.model_dump())
+    folder = _real(path, "--policy").parent
+    fixed = tuple(entry.fixed(folder) for entry in parsed.evaluations)
+    return Policy(**parsed.model_dump(exclude={"evaluations"}), evaluations=fixed)
 
 
 def default_workspace() -> Path:

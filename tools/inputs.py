@@ -14,6 +14,7 @@ from ..engine.models.folders import members
 from ..engine.problems import JobProblem
 from ..engine.runtimes.catalog import missing
 from .answers import refuse
+from .fixed_evaluations import check_evaluation
 from .paths import is_below, readable, real_path, shown
 from .workshop import Settings
 
@@ -45,9 +46,10 @@ def check_inputs(
     """The cheap checks, before anybody is asked and before anything is read.
 
     Raises:
-        Refused: PATH_NOT_ALLOWED, BAD_FILE, UNTRUSTED_CODE, UNAVAILABLE.
+        Refused: PATH_NOT_ALLOWED, BAD_FILE, UNTRUSTED_CODE, SAME_DATASET, UNAVAILABLE.
     """
     model = readable(settings, model_path, "model")
+    check_evaluation(settings, model, evaluation)
     dataset = readable(settings, evaluation.dataset_path, "evaluation set")
     calibration = readable(settings, calibration_path, "calibration set") if calibration_path else None
     training = readable(settings, training_path, "training set") if training_path else None

@@ -10,7 +10,9 @@ from pydantic import ValidationError
 
 from ..contract.refusals import NextCall, Refusal
 from .answers import SHOWN_AT_MOST
+from .fixed_evaluations import fixed_for
 from .loosening import how_loose
+from .paths import real_path
 from .workshop import SESSION_ID, Settings
 
 _MENDED = {
@@ -51,6 +53,8 @@ def _way_out(
         ):
             return NextCall(tool="list_sessions", arguments={}, why="lists your sessions")
         return NextCall(tool="recommend_next", arguments=of, why="gives a call whose arguments fit") if of else None
+    if refusal.code == "SAME_DATASET" and tool == "open_session":
+        return _as_fixed(settings, arguments)
     if of and tool == "get_state":
         return NextCall(tool="list_sessions", arguments={}, why="lists the sessions that can be read")
     if of:
@@ -75,6 +79,15 @@ def _within_the_bar(settings: Settings, tool: str, arguments: dict[str, Any]) ->
     if kind == "relative":
         bar["accuracy_tolerance"] = min(tolerance, policy.max_tolerance)
     return _again(tool, arguments | bar, "the same within the policy's bar")
+
+
+def _as_fixed(settings: Settings, arguments: dict[str, Any]) -> NextCall | None:
+    """open_session with the evaluation that the policy fixes for the model."""
+    fixed = fixed_for(settings, real_path(str(arguments.get("model_path")), "model"))
+    if fixed is None:
+        return None
+    evaluation = fixed.model_dump(mode="json", exclude_unset=True)
+    return _again("open_session", arguments | {"evaluation": evaluation}, "the same with the policy's evaluation")
 
 
 def _again(tool: str, arguments: dict[str, Any], why: str) -> NextCall | None:

@@ -9,10 +9,11 @@ import shutil
 import sqlite3
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import anyio
 
+from ..contract.evaluation import Evaluation
 from ..contract.measures import Stamp
 from ..contract.signing import SigningKey
 from ..engine.executor.base import Executor
@@ -28,6 +29,14 @@ SESSION_ID = re.compile(r"s_[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
+class FixedEvaluation:
+    """What the models of these paths (shell patterns; none: every model) are judged by. Its own paths are absolute."""
+
+    evaluation: Evaluation
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Policy:
     """What the operator fixed; a caller cannot loosen it."""
 
@@ -35,7 +44,7 @@ class Policy:
     evidence: Literal["proven", "point"] = "proven"
     decisions: Literal["chat", "terminal", "none"] = "chat"
     look_budget: int | None = None
-    evaluations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    evaluations: tuple[FixedEvaluation, ...] = ()
 
 
 @dataclass(frozen=True)

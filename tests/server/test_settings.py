@@ -31,6 +31,30 @@ def test_what_a_policy_file_leaves_out_is_the_default(tmp_path: Path):
     assert read_policy(None) == Policy(max_tolerance=0.02, evidence="proven", decisions="chat", look_budget=None)
 
 
+def test_fixed_evaluations_have_paths_from_the_policys_folder(tmp_path: Path):
+    folder = tmp_path / "rules"
+    folder.mkdir()
+    for name in ("test.npz", "adapt.py"):
+        (folder / name).touch()
+    file = folder / "policy.toml"
+    file.write_text(
+        '[[evaluations]]\ndataset_path = "test.npz"\nmetric = "top1"\nadapter = "adapt.py:first"\nmodels = ["../*.onnx"]\n'
+        "preprocessing = { scale = 0.5 }\n"
+    )
+    (fixed,) = read_policy(file).evaluations
+    assert fixed.evaluation.dataset_path == str(folder / "test.npz")
+    assert fixed.evaluation.adapter == f"{folder / 'adapt.py'}:first"
+    assert fixed.evaluation.preprocessing and fixed.evaluation.preprocessing.scale == 0.5
+    assert fixed.models == (f"{tmp_path}/*.onnx",)
+
+
+def test_a_fixed_evaluation_on_data_that_is_not_there_is_no_policy(tmp_path: Path):
+    file = tmp_path / "policy.toml"
+    file.write_text('[[evaluations]]\ndataset_path = "gone.npz"\nmetric = "top1"\n')
+    with pytest.raises(BadSettings, match=r"gone\.npz, which does not exist"):
+        read_policy(file)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -40,6 +64,8 @@ def test_what_a_policy_file_leaves_out_is_the_default(tmp_path: Path):
         "look_budget = 0",
         "max_tolerence = 0.1",
         "= 1",
+        '[[evaluations]]\ndataset_path = "x"',
+        '[[evaluations]]\ndataset_path = "x"\nmetric = "luck"',
     ],
 )
 def test_a_policy_that_says_nonsense_is_no_policy(tmp_path: Path, text: str):
