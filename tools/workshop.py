@@ -123,7 +123,8 @@ class Workshop:
         recorded, tip = self.store.load(session_id, tip) if SESSION_ID.fullmatch(session_id) else ([], START)
         if session is None and not recorded:
             raise refuse(
-                "UNKNOWN_SESSION", "There is no such session here. list_sessions shows yours; open_session opens one."
+                "UNKNOWN_SESSION",
+                "There is no such session here. list_sessions (in a terminal: edgeopt sessions) shows those that there are.",
             )
         session = fold(recorded, session)
         self._seen[session_id] = (session, tip)
