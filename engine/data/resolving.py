@@ -12,7 +12,11 @@ from ..problems import JobProblem
 from ..runtimes.fitting import fits, shape_text
 from .preprocessing import check_crop, pair, resized
 
-_EXAMPLE = '{"scale": 0.00392156862745098, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}'
+# By the number of channels: ImageNet's, and MNIST's.
+_EXAMPLES = {
+    3: '{"scale": 0.00392156862745098, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}',
+    1: '{"scale": 0.00392156862745098, "mean": [0.1307], "std": [0.3081]}',
+}
 
 
 def resolve(evaluation: Evaluation, inputs: Sequence[TensorInfo], sample: np.ndarray) -> Preprocessing:
@@ -173,9 +177,10 @@ def _ask_for_scale(p: Preprocessing, info: TensorInfo, sample: np.ndarray) -> No
     in_pixels = max((abs(value) for value in p.mean or ()), default=0.0) > 1.0
     if info.dtype == "uint8" or in_pixels:
         return
+    example = _EXAMPLES.get((*shape_after(p, sample), 1)[2], '{"scale": 0.00392156862745098}')
     raise JobProblem(
         "INVALID_ARGUMENT",
         f"the data set holds uint8 images and the model takes {info.dtype}: are pixels scaled by 1/255, and with which"
-        f" mean and std? Pass evaluation.preprocessing, as {_EXAMPLE}; scale=1 if the model takes values of 0 to 255",
+        f" mean and std? Pass evaluation.preprocessing, as {example}; scale=1 if the model takes values of 0 to 255",
         ["evaluation.preprocessing.scale"],
     )

@@ -122,6 +122,12 @@ def test_how_pixels_are_scaled_is_asked_and_not_guessed(p: Preprocessing | None)
     asked(PIXELS, info(3, 6, 8), r"scaled by 1/255, and with which mean and std\?", p)
 
 
+def test_the_question_has_an_example_that_fits_the_images() -> None:
+    asked(PIXELS, info(3, 6, 8), r'"mean": \[0\.485, 0\.456, 0\.406\]')
+    for gray in (PIXELS[..., :1], PIXELS[..., 0]):
+        asked(gray, info(1, 6, 8), r'"mean": \[0\.1307\]')
+
+
 @pytest.mark.parametrize("p", [Preprocessing(scale=1.0), Preprocessing(mean=[104.0, 117.0, 123.0])])
 def test_pixel_values_as_they_are_can_be_asked_for(p: Preprocessing) -> None:
     assert resolved(PIXELS, info(3, 6, 8), p).scale == p.scale
