@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from .record import Record
 
@@ -304,6 +304,17 @@ class Artifact(Record):
         """Path and sha256 of the file and of its companions."""
         folder = self.path.rpartition("/")[0]
         return [(self.path, self.sha256), *((f"{folder}/{file.name}", file.sha256) for file in self.companions)]
+
+    def brief(self, most: int = 8) -> Self:
+        """As answers hold it: of a long list of names the first `most`, and how many more there are."""
+        parameters = {name: _beginning(value, most) for name, value in self.parameters.items()}
+        return self.model_copy(update={"parameters": parameters, "notes": _beginning(self.notes, 20)})
+
+
+def _beginning(value: Any, most: int) -> Any:
+    if not isinstance(value, list) or len(value) <= most:
+        return value
+    return [*value[:most], f"and {len(value) - most} more"]
 
 
 class Variant(Artifact):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..contract.measures import Comparison, MachineCondition, Measurement, Package, Sustained, TensorInfo, Validation
@@ -20,10 +21,19 @@ from ..state.events import (
 )
 from ..state.session import Session
 
+LISTED_TENSORS = 8
+
 
 def shape(tensor: TensorInfo) -> str:
     axes = ", ".join("?" if a is None else str(a) for a in tensor.shape)
     return f"{tensor.name} [{axes}], dtype={tensor.dtype}"
+
+
+def _shapes(of: str, tensors: Sequence[TensorInfo]) -> list[str]:
+    """A line each; a decoder with a cache has hundreds of them."""
+    shown = [f"**{of} Shape**: {shape(tensor)}" for tensor in tensors[:LISTED_TENSORS]]
+    more = len(tensors) - len(shown)
+    return [*shown, f"**{of} Shape**: {more} more"] if more else shown
 
 
 def p99_text(measured: Measurement) -> str:
@@ -62,8 +72,8 @@ def profile_log(session: Session, measured: Measurement) -> str:
             "",
             f"**Model**: {opened.model_name} ({opened.model.framework}, {opened.source_format})",
             f"**File Size**: {measured.file_size_bytes / MB:.2f} MB",
-            *(f"**Input Shape**: {shape(t)}" for t in opened.model.inputs),
-            *(f"**Output Shape**: {shape(t)}" for t in opened.model.outputs),
+            *_shapes("Input", opened.model.inputs),
+            *_shapes("Output", opened.model.outputs),
             "",
             f"**Latency** (N={latency.n}, device={measured.device}, threads={measured.threads}, {measured.label}):",
             table(
@@ -116,7 +126,7 @@ def sensitivity_log(event: SensitivityAnalyzed) -> str:
 
 
 def optimize_log(event: VariantCreated) -> str:
-    made = event.artifact
+    made = event.artifact.brief()
     options = ", ".join(f"{k}={v}" for k, v in made.parameters.items()) or "defaults"
     nothing = [] if event.changed else ["", "This step changed nothing: the variant computes what its parent does."]
     return "\n".join(

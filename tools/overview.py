@@ -21,6 +21,7 @@ from .workshop import Workshop
 
 RECENT = 10
 LISTED_VARIANTS = 4
+LISTED_NAMES = 2
 
 
 async def list_sessions(
@@ -71,6 +72,7 @@ async def get_state(session_id: SessionId, ctx: Ctx) -> Annotated[CallToolResult
     variants = session.all_variants()
     recent = variants[1:][-LISTED_VARIANTS:]
     shown = [v for v in variants if v in recent or v.variant_id in (BASELINE, session.best)]
+    shown = [v.brief(LISTED_NAMES) for v in shown]
     left_out = len(variants) - len(shown)
     notes = [
         f"The speed of {v} is that of{record.repeats[1:]}." for v, record in session.variants.items() if record.repeats

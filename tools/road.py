@@ -347,7 +347,7 @@ def _reply(session: Session, job: JobStarted, event: Event) -> Reply:
             return SensitivityReply(**envelope, layers=event.layers, message=event.confirmation)
         case VariantCreated():
             made = next(v for v in session.all_variants() if v.variant_id == event.artifact.variant_id)
-            return VariantReply(**envelope, variant=made)
+            return VariantReply(**envelope, variant=made.brief())
         case VariantBenchmarked():
             return BenchmarkReply(**envelope, comparison=event.comparison)
         case VariantValidated():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edgeopt.contract.measures import TensorInfo
 
 from ..tools import planted
 from ..tools.agents import Answer, at, settings
@@ -67,3 +68,20 @@ async def test_a_session_of_forty_variants_answers_as_briefly(tmp_path: Path):
         fits("a refusal", await agent.call("optimize_model", **OF, step={"technique": "simplify"}))
         wrong = {f"argument_{n}" * 20: n for n in range(40)}
         fits("wrong arguments", await agent.call("get_state", **OF, **wrong))
+
+
+async def test_many_tensors_and_many_names_of_layers_are_told_briefly(tmp_path: Path):
+    tensors = [
+        TensorInfo(name=f"past_key_values.{n}.key", dtype="float32", shape=[None, 12, None, 64]) for n in range(100)
+    ]
+    named = {"keep_float": [f"/model/decoder/layers.{n}/self_attn/q_proj/MatMul" for n in range(150)]}
+    model = planted.worlds.opened().model.model_copy(update={"inputs": tensors, "outputs": tensors})
+    made = [event for n in range(1, 6) for event in planted.variant(tmp_path, n, "PASS", parameters=named)]
+    planted.plant(tmp_path, *made, model=model)
+    async with at(settings(tmp_path)) as agent:
+        fits("get_state", await agent.call("get_state", **OF))
+        for job in ("j1", "j50"):
+            answer = await agent.call("wait_for_job", **OF, job_id=job)
+            answer.ok()
+            fits(job, answer)
+        assert answer.data["variant"]["parameters"]["keep_float"][-1] == "and 142 more"
