@@ -112,6 +112,7 @@ class Agent:
             self._is_a_way_out(answer)
         if answer.status == "failed":
             assert data["message"] and data["playbook"]
+            assert not data["log_tail"] or data["log_tail"].startswith("[untrusted")
 
     def _is_a_way_out(self, answer: Answer) -> None:
         """A refusal says the rule and the reason, the same in text, and its next calls can be made as they stand."""
