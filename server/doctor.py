@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .. import __version__
+from ..drawing import png
 from ..engine.requirements import CONVERTERS
 from ..engine.runtimes.catalog import RUNTIMES, installed, missing, version
 from ..engine.sandbox import capabilities
@@ -102,6 +103,8 @@ def examine(workspace: Path | None = None, signing_key: Path | None = None) -> i
         console.print(
             "No Landlock here: the original is protected by its fingerprint alone. A Linux kernel of 5.13 or later has it."
         )
+    if lacks := png.lacking():
+        console.print(f"Pictures as PNG, beside the SVG: {lacks}", markup=False, highlight=False)
     usable, words = _workspace(workspace, signing_key)
     console.print(words, markup=False, highlight=False)
     return 0 if usable and all(version(name) for name in CORE) else 1

@@ -58,15 +58,18 @@ def _no_baseline(session: Session) -> Refusal:
 
 
 def _write(shop: Workshop, session: Session, kind: Kind, markdown: str) -> tuple[Session, list[Path]]:
-    from ..drawing.scatter import as_svg  # pictures are drawn when somebody wants them, not when a server starts
+    from ..drawing import png  # pictures are drawn when somebody wants them, not when a server starts
+    from ..drawing.scatter import as_svg
     from ..reports.figures import tradeoff_picture
     from ..reports.page import page
 
     folder = shop.folder(session.session_id) / "reports"
+    picture = as_svg(tradeoff_picture(session))
     files = [
         put(folder / f"{kind}.md", markdown),
         put(folder / "report.html", page(session)),
-        put(folder / "tradeoff.svg", as_svg(tradeoff_picture(session))),
+        put(folder / "tradeoff.svg", picture),
+        *([] if png.lacking() else [put(folder / "tradeoff.png", png.as_png(picture))]),
     ]
     while True:
         _, tip = shop.load(session.session_id)
@@ -76,13 +79,13 @@ def _write(shop: Workshop, session: Session, kind: Kind, markdown: str) -> tuple
             continue
 
 
-def put(path: Path, text: str) -> Path:
+def put(path: Path, content: str | bytes) -> Path:
     """Writes a file as a whole: whoever reads it meanwhile reads the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        with partial.open("x", encoding="utf-8") as file:
-            file.write(text)
+        with partial.open("xb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

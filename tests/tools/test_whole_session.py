@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edgeopt.drawing import png
 from edgeopt.state.events import CallRefused
 
 from . import planted
@@ -140,7 +141,8 @@ def test_the_report_shows_every_number_with_its_label(finished: Finished):
     rendered = data(finished, "render_report")
     for words in ("| Baseline |", "v1 simplify (kept)", "Speedup", LABEL):
         assert words in rendered["markdown"]
-    markdown, page, picture = map(Path, rendered["files"])
+    markdown, page, picture, *as_png = map(Path, rendered["files"])
+    assert [file.suffix for file in as_png] == ([] if png.lacking() else [".png"])
     assert markdown.read_text() == rendered["markdown"]
     assert LABEL in page.read_text() and "Speedup" in page.read_text()
     assert LABEL in picture.read_text()
