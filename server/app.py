@@ -108,7 +108,7 @@ class EdgeoptServer(MCPServer[Workshop]):
         self, name: str, arguments: dict[str, Any], context: Context[Workshop, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
         try:
-            self._no_unknown(name, arguments)
+            arguments = self._given(name, arguments)
             answer = await super().call_tool(name, arguments, context)
             if name == "open_session" and isinstance(answer, CallToolResult):
                 await self.updates.list_changed()
@@ -131,8 +131,9 @@ class EdgeoptServer(MCPServer[Workshop]):
         """What is always there, and the newest sessions of the caller."""
         return [*await super().list_resources(), *await in_thread(self.shop, resources.newest, self.shop, caller())]
 
-    def _no_unknown(self, name: str, arguments: dict[str, Any]) -> None:
-        """The SDK drops unknown arguments silently; a forged or misspelt one must be heard of. So must an unknown tool."""
+    def _given(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The arguments without optional ones that are null, which says the same as leaving them out. The SDK drops unknown
+        ones silently; a forged or misspelt one must be heard of, and so must an unknown tool."""
         schema = self._tool_input_schema(name)
         if schema is None:
             names = ", ".join(tool.__name__ for tool, _ in TOOLS)
@@ -146,6 +147,7 @@ class EdgeoptServer(MCPServer[Workshop]):
                 missing=[f"remove {a}" for a in unknown[:5]],
                 next_calls=without(name, arguments, known, schema.get("required", [])),
             )
+        return {a: value for a, value in arguments.items() if value is not None or a in schema.get("required", [])}
 
 
 def _refusal_behind(error: BaseException | None, *, unexpected: bool) -> Refused | JobBroke | None:
@@ -237,7 +239,7 @@ def build(
         store = open_store(settings)
         try:
             server.shop = Workshop(settings, store, LocalExecutor(), device_name(), anyio.CapacityLimiter(4))
-            async with updates.watching(partial(resources.read, server.shop)):
+            async with updates.watching(partial(resources.mark, server.shop)):
                 yield server.shop
         finally:
             store.close()

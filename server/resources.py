@@ -13,7 +13,7 @@ from mcp.types import Resource
 
 from ..reports.markdown import summary, tradeoff
 from ..state.block import state_block
-from ..state.session import Session
+from ..state.session import BASELINE, Session
 from ..state.store import HistoryEdited
 from ..tools import library
 from ..tools.answers import Refused
@@ -24,7 +24,7 @@ from ..tools.workshop import Workshop
 
 ROOT = "edgeopt://sessions/"
 MIME = {"state": "text/plain", "events": "application/jsonl", "report": "text/markdown"}
-URI = re.compile(rf"{ROOT}(s_[0-9a-f]{{32}})/(state|events|report|variants/([^/]+))")
+URI = re.compile(rf"{ROOT}(s_[0-9a-f]{{32}})/(state|events|report|report\.html|variants/([^/]+))")
 # The newest sessions are listed by name; the templates reach all of them.
 LISTED = 5
 
@@ -57,7 +57,7 @@ async def read_variant(session_id: str, variant_id: str, ctx: Context) -> str:
     session = await _session(session_id, ctx)
     text = _variant(session, variant_id)
     if text is None:
-        raise ResourceError(f"There is no such variant. Known: {', '.join(session.variants) or 'none'}.")
+        raise ResourceError(f"There is no such variant. Known: {', '.join([BASELINE, *session.variants])}.")
     return text
 
 
@@ -92,24 +92,27 @@ async def read_report_page(session_id: str, ctx: Context) -> str:
 
 def _variant(session: Session, variant_id: str) -> str | None:
     record = session.variants.get(variant_id)
-    if record is None:
+    if variant_id == BASELINE:
+        parts = {"artifact": session.all_variants()[0], "baseline": session.baseline}
+    elif record is None:
         return None
-    parts = {
-        "artifact": record.artifact,
-        "comparison": record.comparison,
-        "validation": record.validation,
-        "decision": record.decision,
-    }
+    else:
+        parts = {
+            "artifact": record.artifact,
+            "comparison": record.comparison,
+            "validation": record.validation,
+            "decision": record.decision,
+        }
     return json.dumps({k: v.model_dump(mode="json") if v else None for k, v in parts.items()}, indent=1)
 
 
-async def read(shop: Workshop, uri: str, owner: str) -> str | None:
-    """What a session's resource says now; None where there is none for this owner."""
+async def mark(shop: Workshop, uri: str, owner: str) -> str | None:
+    """What changes when a session's resource does, and only then; None where there is none for this owner."""
     found = URI.fullmatch(uri)
-    return await in_thread(shop, partial(_now, shop, found, owner)) if found else None
+    return await in_thread(shop, partial(_mark, shop, found, owner)) if found else None
 
 
-def _now(shop: Workshop, found: re.Match[str], owner: str) -> str | None:
+def _mark(shop: Workshop, found: re.Match[str], owner: str) -> str | None:
     session_id, part, variant_id = found.groups()
     try:
         reconcile(shop, session_id, reading=True)
@@ -120,7 +123,9 @@ def _now(shop: Workshop, found: re.Match[str], owner: str) -> str | None:
         return None
     if variant_id:
         return _variant(session, variant_id)
-    return {"state": _state, "events": _events, "report": _report}[part](session)
+    if part in ("events", "report.html"):  # long, and told anew by every event
+        return str(len(session.history))
+    return _state(session) if part == "state" else _report(session)
 
 
 def newest(shop: Workshop, owner: str) -> list[Resource]:

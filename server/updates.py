@@ -29,7 +29,7 @@ from mcp.types import (
 )
 
 log = logging.getLogger(__name__)
-# What a resource says now, for an owner; None where it is not (or not theirs) to read.
+# What changes when a resource does, for an owner; None where it is not (or not theirs) to read.
 Read = Callable[[str, str], Awaitable[str | None]]
 PAUSE_S = 1.0
 PATIENCE_S = 2.0

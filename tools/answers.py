@@ -9,6 +9,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CallToolResult, TextContent
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from ..contract.evaluation import Preprocessing
 from ..contract.measures import Ceiling, Comparison, LayerScore, Measurement, ModelInfo, Package, Validation, Variant
 from ..contract.refusals import NextCall, Refusal
 from ..state.block import Criterion, StateBlock
@@ -48,6 +49,7 @@ class OpenReply(Reply):
     session_id: str | None = None
     preflight: list[PreflightItem] | None = None
     model: ModelInfo | None = None
+    preprocessing: Preprocessing | None = None
 
 
 class SessionLine(BaseModel):

@@ -112,6 +112,7 @@ async def open_session(
         session_id=opened.session_id,
         preflight=opened.preflight,
         model=_short(seen.model),
+        preprocessing=seen.preprocessing,
     )
     warned = "".join(f"\nWarning: {w}" for w in warnings)
     return result(reply, f"**session_id**: {opened.session_id}\n\n{preflight_log(opened)}{warned}")

@@ -133,9 +133,24 @@ async def test_resources_show_what_is_recorded(tmp_path: Path):
         assert not any("spec" in e for e in events)
         assert "| Baseline |" in await read(f"{root}/report")
         assert json.loads(await read(f"{root}/variants/v1"))["validation"]["status"] == "FAIL"
+        assert json.loads(await read(f"{root}/variants/baseline"))["baseline"]["latency_ms"]["n"]
         for absent in (f"{root}/variants/v9", f"edgeopt://sessions/s_{'1' * 32}/state", f"{root}/nonsense"):
             with pytest.raises(MCPError):
                 await read(absent)
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("list_sessions", {"limit": None}),
+        ("render_report", OF | {"kind": None}),
+        ("search_knowledge", {"query": "INT8", "collection": None, "limit": None}),
+    ],
+)
+async def test_an_optional_argument_may_be_null(tmp_path: Path, tool: str, arguments: dict[str, Any]):
+    planted.failing(tmp_path)
+    async with at(settings(tmp_path)) as agent:
+        (await agent.call(tool, **arguments)).ok()
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,16 @@ async def test_a_stream_tells_what_changed_and_only_that(tmp_path: Path):
             pytest.fail(f"nothing more has changed, but {await anext(stream)} was said")
 
 
+async def test_the_page_of_the_report_changes_with_the_session(tmp_path: Path):
+    planted.failing(tmp_path)
+    uris = [f"{ROOT}/report.html", f"{ROOT}/events"]
+    async with at(settings(tmp_path)) as agent, agent.client.listen(resource_subscriptions=uris) as stream:
+        (await agent.call("decide_variant", **REVERT)).ok()
+        with anyio.fail_after(60):
+            heard = {await anext(stream), await anext(stream)}
+        assert heard == {ResourceUpdated(uri=uri) for uri in uris}
+
+
 async def test_a_change_by_another_server_is_heard(tmp_path: Path):
     planted.failing(tmp_path)
     async with (

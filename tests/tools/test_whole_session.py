@@ -148,6 +148,11 @@ def test_the_report_shows_every_number_with_its_label(finished: Finished):
     assert LABEL in picture.read_text()
 
 
+def test_what_was_derived_of_the_preprocessing_is_told(finished: Finished):
+    told = data(finished, "open_session")["preprocessing"]
+    assert (told["dtype"], told["scale"]) == ("float32", None)
+
+
 def test_the_end_is_known_as_such(finished: Finished):
     state = data(finished, "get_state")
     assert all(c["met"] for c in state["completion"])
