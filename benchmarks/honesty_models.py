@@ -71,7 +71,7 @@ def _quantized(folder: Path, evaluation: Evaluation) -> Path:
     files, tmp = folder / "files", folder / "tmp"
     files.mkdir()
     tmp.mkdir()
-    step = Int8Static(technique="int8_static")
+    step = Int8Static(technique="int8_static", calibrator="minmax", equalize=False, bias_correction=False)
     task = Optimize(
         parent_path=str(MODEL), step=step, file_stem="int8", evaluation=evaluation, calibration_path=CALIBRATION
     )

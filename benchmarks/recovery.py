@@ -27,10 +27,16 @@ FRAGILE = "MobileNetV2"
 TOLERANCE = 0.02
 # The automatic variant's speed, as a share of the plain one's.
 LEAST_SPEED = 0.85
-PLAIN = {"technique": "int8_static", "per_channel": True, "calibrator": "minmax"}
+PLAIN = {
+    "technique": "int8_static",
+    "per_channel": True,
+    "calibrator": "minmax",
+    "equalize": False,
+    "bias_correction": False,
+}
 AUTOMATIC: dict[str, dict[str, Any]] = {
     "mixed_precision": {"technique": "mixed_precision"},
-    "int8_static, keep_float auto": {"technique": "int8_static", "calibrator": "auto", "keep_float": "auto"},
+    "int8_static": {"technique": "int8_static"},
 }
 
 

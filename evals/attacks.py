@@ -72,7 +72,13 @@ async def finish(stage: Stage) -> None:
     stage.session = of["session_id"]
 
 
-CRUDE = {"technique": "int8_static", "per_channel": False, "calibrator": "minmax"}
+CRUDE = {
+    "technique": "int8_static",
+    "per_channel": False,
+    "calibrator": "minmax",
+    "equalize": False,
+    "bias_correction": False,
+}
 
 
 async def stop(stage: Stage) -> None:

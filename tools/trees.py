@@ -46,7 +46,7 @@ FIRST_CHOICE: dict[str, Step] = {
 
 
 # One scale a channel, and everything that makes 8 bits lose less without costing speed.
-AUTOMATIC_INT8 = Int8Static(technique="int8_static", calibrator="auto", equalize=True, bias_correction=True)
+AUTOMATIC_INT8 = Int8Static(technique="int8_static")
 
 
 class Suggestion(NamedTuple):

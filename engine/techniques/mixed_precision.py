@@ -12,7 +12,7 @@ from ..quantization.searching import Search
 from . import int8_static
 from .base import Made
 
-_RECIPE = Int8Static(technique="int8_static", calibrator="auto", equalize=True, bias_correction=True, keep_float="auto")
+_RECIPE = Int8Static(technique="int8_static", keep_float="auto")
 
 
 def search(

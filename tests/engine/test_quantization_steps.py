@@ -21,7 +21,7 @@ from .image_models import convnet, evaluation, image_set, save
 from .mobile_models import Builder, mobile, noise
 from .small_models import make_bench
 
-STATIC = Int8Static(technique="int8_static")
+STATIC = Int8Static(technique="int8_static", calibrator="minmax", equalize=False, bias_correction=False)
 
 
 class Shop:

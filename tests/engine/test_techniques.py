@@ -34,8 +34,8 @@ from .tiny_models import CIFAR, real
 
 SIMPLIFY, GRAPH = Simplify(technique="simplify"), GraphOptimize(technique="graph_optimize")
 FLOAT16, DYNAMIC = Float16(technique="float16"), Int8Dynamic(technique="int8_dynamic")
-STATIC = Int8Static(technique="int8_static")
-ALL: list[Step] = [SIMPLIFY, GRAPH, FLOAT16, DYNAMIC, STATIC]
+STATIC = Int8Static(technique="int8_static", calibrator="minmax", equalize=False, bias_correction=False)
+ALL: list[Step] = [SIMPLIFY, GRAPH, FLOAT16, DYNAMIC, STATIC, Int8Static(technique="int8_static")]
 ONE_EACH = pytest.mark.parametrize("step", ALL, ids=lambda step: step.technique)
 
 
