@@ -145,7 +145,7 @@ def _part(
     bench: Bench,
 ) -> JobProblem:
     """What to say of a conversion that claims to be exact and is not: how far the outputs are off, and since which layer."""
-    where = None
+    since = "where they part is looked for in conversions of ONNX models alone"
     if parent.format == "onnx" and not isinstance(task.step, SessionOptions):  # whose graph is the parent's
         bench.report(0.9, "looking for the layer where the outputs part")
 
@@ -157,9 +157,8 @@ def _part(
         runner = open_runner(parent.path, interface=interface)
         feeds = [runner.native(fed) for fed in batches(evaluation, runner.inputs, evenly(len(evaluation), 4))]
         where = where_they_part(parent.path, convert, out.suffix, feeds, bench.tmp, MATCH)
-    since = (
-        f"they part at {where}, whose inputs are still the same" if where else "the layer where they part was not found"
-    )
+        found = f"they part at {where}, whose inputs are still the same"
+        since = found if where else "the layer where they part was not found"
     return JobProblem(
         "OUTPUTS_DIFFER",
         f"{task.step.technique} claims to compute the same, and on real samples its outputs differ from the parent's by"
