@@ -68,6 +68,17 @@ def bias_of(node: NodeProto) -> str:
     return node.input[2] if len(node.input) > 2 else ""
 
 
+def unused_name(model: ModelProto, name: str) -> str:
+    """This name for a new tensor, or one like it where the graph has a tensor of this name already."""
+    graph = model.graph
+    taken = {held.name for held in (*graph.initializer, *graph.input, *graph.output)}
+    taken |= {used for node in graph.node for used in (*_used(node), *node.output)}
+    free, number = name, 1
+    while free in taken:
+        free, number = f"{name}_{number}", number + 1
+    return free
+
+
 def add_biases(model: ModelProto) -> None:
     """Gives every weighted operator that has no bias one of zeros."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -78,7 +89,7 @@ def add_biases(model: ModelProto) -> None:
         channels = weight.dims[output_axis(node)]
         if node.op_type == "ConvTranspose":
             channels *= attribute(node, "group", 1)
-        name = f"{node.output[0]}_bias"
+        name = unused_name(model, f"{node.output[0]}_bias")
         model.graph.initializer.append(numpy_helper.from_array(np.zeros(channels, np.float32), name))
         del node.input[2:]
         node.input.append(name)

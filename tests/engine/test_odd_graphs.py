@@ -1,0 +1,82 @@
+"""Graphs that are valid and not what exporters usually write: what quantizing them leaves of their function."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from edgeopt.contract.evaluation import Preprocessing
+from edgeopt.contract.measures import Interface
+from edgeopt.contract.steps import Int8Static, Step
+from edgeopt.engine.data.dataset import open_dataset
+from edgeopt.engine.models import onnx_file
+from edgeopt.engine.techniques import technique
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from .small_models import make_bench
+
+WIDTH, SAMPLES = 16, 40
+STATIC = Int8Static(technique="int8_static")
+EVERYTHING = Int8Static(technique="int8_static", calibrator="auto", equalize=True, bias_correction=True)
+
+dice = np.random.default_rng(0)
+
+
+def drawn(*shape: int) -> np.ndarray:
+    return dice.standard_normal(shape).astype(np.float32)
+
+
+def dense(nodes: list[NodeProto], constants: dict[str, np.ndarray], outputs: tuple[str, ...] = ("y",)) -> ModelProto:
+    """A model from `x` (n, 16)."""
+    graph = helper.make_graph(
+        nodes,
+        "odd",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", WIDTH])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", None]) for name in outputs],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model
+
+
+def taken(model: ModelProto, step: Step, folder: Path) -> ModelProto:
+    """What the step makes of the model, calibrated on noise."""
+    parent, data = folder / "net.onnx", folder / "calibration.npz"
+    onnx.save(model, parent)
+    first = model.graph.input[0]
+    shape = [axis.dim_value for axis in first.type.tensor_type.shape.dim][1:]
+    np.savez(data, allow_pickle=False, **{first.name: fed(SAMPLES, *shape)})
+    interface = Interface(inputs=onnx_file.inputs(model), outputs=onnx_file.outputs(model))
+    calibration = open_dataset(str(data), Preprocessing(), interface.inputs, labelled=False)
+    technique(step.technique).run(parent, step, folder / "made.onnx", calibration, interface, make_bench(folder))  # pyright: ignore
+    return onnx.load(folder / "made.onnx")
+
+
+def fed(samples: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(samples).standard_normal((samples, *shape)).astype(np.float32)
+
+
+def decibels(model: ModelProto, other: ModelProto, x: np.ndarray, output: int = 0) -> float:
+    """How far the noise of the other's output lies below the signal."""
+    one, two = (
+        np.asarray(ort.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})[output])
+        for m in (model, other)
+    )  # fmt: skip
+    return float(10 * np.log10(np.sum(one**2) / max(float(np.sum((two - one) ** 2)), 1e-30)))
+
+
+@pytest.mark.parametrize("correct", [True, False])
+def test_a_bias_that_is_added_takes_no_tensors_name(correct: bool, tmp_path: Path):
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["h"], name="one"),
+        helper.make_node("Relu", ["h"], ["r"], name="relu"),
+        helper.make_node("Gemm", ["r", "v"], ["q"], name="two"),
+        helper.make_node("PRelu", ["q", "h_bias"], ["y"], name="three"),
+    ]
+    model = dense(nodes, {"w": drawn(WIDTH, 8), "v": drawn(8, 8), "h_bias": drawn(8)})
+    step = Int8Static(technique="int8_static", bias_correction=correct)
+    assert decibels(model, taken(model, step, tmp_path), fed(20, WIDTH)) > 30
