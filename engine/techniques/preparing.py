@@ -1,4 +1,5 @@
-"""What ONNX Runtime wants done before it quantizes: the graph optimized, every shape known, every node named."""
+"""What ONNX Runtime wants done before it quantizes: the graph optimized, every shape known, every node named, no product that
+its quantizers get wrong."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from ...contract.text import untrusted
 from ..models import onnx_file
 from ..problems import JobProblem
+from ..quantization.products import plain_products
 
 # The first opset in which quantized weights may have one scale a channel.
 PER_CHANNEL = 13
@@ -24,6 +26,7 @@ def prepare(model: ModelProto, scratch: Path) -> ModelProto:
     prepared = onnx_file.read(target)
     for index, node in enumerate(prepared.graph.node):
         node.name = node.name or f"{node.op_type}_{index}"
+    plain_products(prepared)
     return prepared
 
 

@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 from edgeopt.contract.evaluation import Preprocessing
 from edgeopt.contract.measures import Interface
-from edgeopt.contract.steps import Int8Static, Step
+from edgeopt.contract.steps import Int4Weights, Int8Dynamic, Int8Static, Step
 from edgeopt.engine.data.dataset import open_dataset
 from edgeopt.engine.models import onnx_file
 from edgeopt.engine.techniques import technique
@@ -21,12 +21,11 @@ from .small_models import make_bench
 WIDTH, SAMPLES = 16, 40
 STATIC = Int8Static(technique="int8_static")
 EVERYTHING = Int8Static(technique="int8_static", calibrator="auto", equalize=True, bias_correction=True)
+INT4 = Int4Weights(technique="int4_weights")
 
-dice = np.random.default_rng(0)
 
-
-def drawn(*shape: int) -> np.ndarray:
-    return dice.standard_normal(shape).astype(np.float32)
+def drawn(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
 
 
 def dense(nodes: list[NodeProto], constants: dict[str, np.ndarray], outputs: tuple[str, ...] = ("y",)) -> ModelProto:
@@ -79,4 +78,58 @@ def test_a_bias_that_is_added_takes_no_tensors_name(correct: bool, tmp_path: Pat
     ]
     model = dense(nodes, {"w": drawn(WIDTH, 8), "v": drawn(8, 8), "h_bias": drawn(8)})
     step = Int8Static(technique="int8_static", bias_correction=correct)
-    assert decibels(model, taken(model, step, tmp_path), fed(20, WIDTH)) > 30
+    assert decibels(model, taken(model, step, tmp_path), fed(SAMPLES, WIDTH)) > 30
+
+
+def shared(*, gathered: bool) -> ModelProto:
+    """A transposed weight that two nodes read."""
+    first = helper.make_node("Gather", ["w", "rows"], ["e"], name="one") if gathered else None
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["h"], name="first", transB=1),
+        helper.make_node("Relu", ["h"], ["r"], name="relu"),
+        helper.make_node("Add", ["r", "e"], ["y"], name="add")
+        if first
+        else helper.make_node("Gemm", ["r", "w"], ["y"], name="second", transB=1),
+    ]
+    rows = {"rows": np.array([3])} if gathered else {}
+    return dense([*([first] if first else []), *nodes], {"w": drawn(WIDTH, WIDTH), **rows})
+
+
+PRODUCTS = {
+    "a weight of two products": lambda: shared(gathered=False),
+    "a weight that is a table too": lambda: shared(gathered=True),
+    "factors": lambda: dense(
+        [helper.make_node("Gemm", ["x", "w", "b"], ["y"], name="one", alpha=0.5, beta=3.0)],
+        {"w": drawn(WIDTH, 8), "b": 4 * drawn(8)},
+    ),
+    "a bias of one value": lambda: dense(
+        [helper.make_node("Gemm", ["x", "w", "b"], ["y"], name="one")], {"w": drawn(WIDTH, 8), "b": drawn(1)}
+    ),
+    "a bias that is a row": lambda: dense(
+        [helper.make_node("Gemm", ["x", "w", "b"], ["y"], name="one")], {"w": drawn(WIDTH, 8), "b": drawn(1, 8)}
+    ),
+    "a bias that is left out by an empty name": lambda: dense(
+        [helper.make_node("Gemm", ["x", "w", ""], ["y"], name="one")], {"w": drawn(WIDTH, 8)}
+    ),
+    "a bias that two products take at other factors": lambda: dense(
+        [
+            helper.make_node("Gemm", ["x", "w", "b"], ["h"], name="one", beta=2.0),
+            helper.make_node("Relu", ["h"], ["r"], name="relu"),
+            helper.make_node("Gemm", ["r", "v", "b"], ["y"], name="two", alpha=2.0, beta=0.5),
+        ],
+        {"w": drawn(WIDTH, 8), "v": drawn(8, 8), "b": drawn(8)},
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "step",
+    [STATIC, EVERYTHING, Int8Dynamic(technique="int8_dynamic"), INT4],
+    ids=["static", "everything", "dynamic", "int4"],
+)
+@pytest.mark.parametrize("of", PRODUCTS)
+def test_a_product_of_any_kind_keeps_its_function(of: str, step: Step, tmp_path: Path):
+    model = PRODUCTS[of]()
+    made = taken(model, step, tmp_path)
+    assert onnx_file.precision(made) == "int8", "it was quantized"
+    assert decibels(model, made, fed(SAMPLES, WIDTH)) > (15 if step in (EVERYTHING, INT4) else 30)
