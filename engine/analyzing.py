@@ -8,7 +8,6 @@ import onnx
 
 from ..contract.evaluation import Preprocessing
 from ..contract.measures import Interface, LayerScore
-from ..contract.text import untrusted
 from .bench import Bench
 from .data.dataset import Dataset, open_dataset
 from .data.thinning import thinned
@@ -19,7 +18,7 @@ from .models.model_file import open_file
 from .problems import JobProblem
 from .runtimes.runner import open_runner
 from .samples import batches, evenly
-from .sensitivity.layers import Rounding
+from .sensitivity.layers import Rounding, shown_name
 from .sensitivity.ranking import Sensitivity, rank
 from .techniques.base import refuse_unless_float32
 from .techniques.preparing import PER_CHANNEL, prepare, raised
@@ -57,7 +56,7 @@ def run(task: Analyze, bench: Bench) -> Analyzed:
     drops, said = _confirmed(task, interface, prepared, scores[:_CONFIRMED], bench)
     found = [
         LayerScore(
-            name=untrusted(score.layer.name, 120),
+            name=shown_name(score.layer.name),
             op=score.layer.op,
             score=float(f"{score.noise:.3g}"),
             accuracy_drop=drops.get(score.layer.name),

@@ -15,11 +15,13 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from ...contract.text import untrusted
 from ..quantization.graph import output_axis
 
 # Where the time of a network is, and what a quantizer turns into integer kernels.
 QUANTIZED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _LEVELS = 127
+_SHOWN = 120
 
 Ranges = Mapping[str, tuple[float, float]]
 
@@ -32,6 +34,12 @@ class Layer(NamedTuple):
     place: int
     activations: tuple[str, ...]
     weight: str
+
+
+def shown_name(name: str) -> str:
+    """A node's name as answers have it: long ones without their middle, for they differ in their ends as a rule."""
+    line = untrusted(name, len(name) + 1)
+    return line if len(line) <= _SHOWN else f"{line[: _SHOWN // 3]}…{line[-2 * _SHOWN // 3 + 1 :]}"
 
 
 def layers(model: ModelProto) -> list[Layer]:

@@ -24,6 +24,7 @@ from ..quantization.samples import Samples
 from ..quantization.schemes import Scheme, is_foreign, scheme_of
 from ..quantization.searching import Search
 from ..quantization.static import Recipe, quantize
+from ..sensitivity.layers import shown_name
 from .base import Made, refuse_unless_float32, write
 from .preparing import PER_CHANNEL, prepare, raised, surviving_names
 
@@ -65,8 +66,8 @@ def _quantized(
         raise JobProblem("CALIBRATION_REQUIRED", "int8_static finds its ranges on a calibration set, and there is none")
     model = onnx_file.load(parent)
     refuse_unless_float32(onnx_file.precision(model), "int8_static")
-    names = _known(step.keep_float, model)
     prepared = prepare(raised(model, PER_CHANNEL) if step.per_channel else model, bench.tmp)
+    names = _known(step.keep_float, model, prepared)
     survivors = {name: surviving_names(name, model, prepared) for name in names}
     scheme = scheme_of(bench.device)
     recipe = Recipe(
@@ -85,10 +86,14 @@ def _quantized(
     return Made(onnx_file.precision(made), [*kept.notes, *told, *_notes(scheme, survivors, made)])
 
 
-def _known(keep_float: str | list[str], model: ModelProto) -> list[str]:
-    """The names to keep in float. JobProblem INVALID_ARGUMENT where the parent has no such node, with the nearest names."""
+def _known(keep_float: str | list[str], model: ModelProto, prepared: ModelProto) -> list[str]:
+    """The names to keep in float: of the parent's nodes, or of the prepared ones, whose names analyze_sensitivity shows (the
+    parent may have none, and a merged node has another). JobProblem INVALID_ARGUMENT for others, with the nearest names."""
     names = [] if isinstance(keep_float, str) else keep_float
-    known = {node.name for node in model.graph.node if node.name}
+    known: dict[str, list[str]] = {}
+    for node in (*prepared.graph.node, *model.graph.node):
+        for called in {node.name, shown_name(node.name)} - {""}:
+            known.setdefault(called, []).append(node.name)
     unknown = [name for name in names if name not in known]
     if unknown:
         near = {name: difflib.get_close_matches(name, known, n=3, cutoff=0.4) for name in unknown[:5]}
@@ -99,7 +104,7 @@ def _known(keep_float: str | list[str], model: ModelProto) -> list[str]:
             " Names are those of the parent's nodes, as analyze_sensitivity lists them",
             [untrusted(name) for name in unknown[:5]],
         )
-    return names
+    return list(dict.fromkeys(own for name in names for own in known[name]))
 
 
 def _listed(names: list[str]) -> str:

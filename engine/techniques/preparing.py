@@ -24,10 +24,21 @@ def prepare(model: ModelProto, scratch: Path) -> ModelProto:
     onnx.save(model, source)
     quant_pre_process(source, target, skip_symbolic_shape=True)
     prepared = onnx_file.read(target)
-    for index, node in enumerate(prepared.graph.node):
-        node.name = node.name or f"{node.op_type}_{index}"
+    _name_nodes(prepared)
     plain_products(prepared)
     return prepared
+
+
+def _name_nodes(model: ModelProto) -> None:
+    """Names those that have none, apart from all others: exporters name nodes in the same way."""
+    taken = {node.name for node in model.graph.node}
+    for index, node in enumerate(model.graph.node):
+        name = node.name or f"{node.op_type}_{index}"
+        while not node.name:
+            if name not in taken:
+                node.name = name
+                taken.add(name)
+            name += "_"
 
 
 def raised(model: ModelProto, opset: int) -> ModelProto:

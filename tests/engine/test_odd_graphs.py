@@ -8,10 +8,12 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from edgeopt.contract.evaluation import Preprocessing
+from edgeopt.contract.evaluation import Evaluation, Preprocessing
 from edgeopt.contract.measures import Interface
 from edgeopt.contract.steps import Int4Weights, Int8Dynamic, Int8Static, Step
+from edgeopt.engine import analyzing
 from edgeopt.engine.data.dataset import open_dataset
+from edgeopt.engine.jobs import Analyze
 from edgeopt.engine.models import onnx_file
 from edgeopt.engine.techniques import technique
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
@@ -133,3 +135,41 @@ def test_a_product_of_any_kind_keeps_its_function(of: str, step: Step, tmp_path:
     made = taken(model, step, tmp_path)
     assert onnx_file.precision(made) == "int8", "it was quantized"
     assert decibels(model, made, fed(SAMPLES, WIDTH)) > (15 if step in (EVERYTHING, INT4) else 30)
+
+
+def two_products(first: str, second: str) -> ModelProto:
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["h"], name=first),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("Gemm", ["r", "v"], ["y"], name=second),
+    ]
+    return dense(nodes, {"w": drawn(WIDTH, 8), "v": drawn(8, 8)})
+
+
+def quantized_products(model: ModelProto) -> list[bool]:
+    """Of each product, whether its weight is quantized."""
+    makers = {name: node.op_type for node in model.graph.node for name in node.output}
+    return [makers.get(node.input[1]) == "DequantizeLinear" for node in model.graph.node if node.op_type == "Gemm"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("", ""), ("block/" * 25 + "one", "block/" * 25 + "two"), ("Gemm_2", "")], ids=["none", "long", "alike"]
+)  # fmt: skip
+def test_a_layer_is_kept_by_the_name_that_the_analysis_gives_it(first: str, second: str, tmp_path: Path):
+    model = two_products(first, second)
+    onnx.save(model, tmp_path / "net.onnx")
+    np.savez(tmp_path / "calibration.npz", x=fed(SAMPLES, WIDTH))
+    (tmp_path / "analysis").mkdir()
+    evaluation = Evaluation(dataset_path=str(tmp_path / "calibration.npz"), metric="top1")
+    task = Analyze(
+        parent_path=str(tmp_path / "net.onnx"), evaluation=evaluation, calibration_path=evaluation.dataset_path
+    )
+    names = {layer.name for layer in analyzing.run(task, make_bench(tmp_path / "analysis")).layers}
+    assert len(names) == 2
+    for place, name in enumerate(
+        sorted(names, key=lambda name: (name.endswith("two"), name.rstrip("_") != first, name))
+    ):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        made = taken(model, STATIC.model_copy(update={"keep_float": [name]}), folder)
+        assert quantized_products(made) == [place != 0, place != 1], name
