@@ -65,10 +65,12 @@ def keep(model: ModelProto, recipe: Recipe, samples: Samples, search: Search, mo
     if nothing <= search.allowed:
         return Kept([], [f"keep_float: no layer needs to stay in float (drop {nothing:+.4f} of {search})"])
     order = _order(model, samples, bench)
-    found = [_least([[name] for name in order], candidate, search, most)]
+    found = [_least([[name] for name in order], candidate, search, len(order) if most is None else most)]
     if found[0].drop > search.allowed or found[0].candidates > _MANY * len(order):
-        found.append(_least(_with_makers(model, order), candidate, search, most))
-    best = min(found, key=lambda tried: (tried.drop > search.allowed, len(tried.names), tried.drop))
+        groups = _with_makers(model, order)
+        if limit := _fitting(groups, order, most):
+            found.append(_least(groups, candidate, search, limit))
+    best = min(found, key=lambda tried: (max(tried.drop, search.allowed), len(tried.names), tried.drop))
     kept = [name for name in order if name in best.names]
     shown = ", ".join(untrusted(name, 60) for name in kept[:_NAMED])
     more = f" and {len(kept) - _NAMED} more" if len(kept) > _NAMED else ""
@@ -100,8 +102,18 @@ class _Candidate:
         return self._known[names]
 
 
-def _least(groups: Sequence[list[str]], candidate: _Candidate, search: Search, most: int | None) -> Tried:
-    """The shortest beginning of the groups that does."""
+def _fitting(groups: Sequence[list[str]], order: Sequence[str], most: int | None) -> int:
+    """How many of the groups, from the first on, hold at most so many layers in all."""
+    layers, held = set(order), set[str]()
+    for count, group in enumerate(groups):
+        held |= layers.intersection(group)
+        if most is not None and len(held) > most:
+            return count
+    return len(groups)
+
+
+def _least(groups: Sequence[list[str]], candidate: _Candidate, search: Search, most: int) -> Tried:
+    """The shortest beginning of the groups, of at most so many, that does."""
     drops: dict[int, float] = {}
 
     def first(count: int) -> list[str]:
@@ -111,7 +123,7 @@ def _least(groups: Sequence[list[str]], candidate: _Candidate, search: Search, m
         drops[count] = candidate.drop(first(count))
         return drops[count] <= search.allowed
 
-    count = fewest(good, min(len(groups), most or len(groups)))
+    count = fewest(good, min(len(groups), most))
     told = "; ".join(f"{number} kept {value:+.4f}" for number, value in sorted(drops.items()))
     return Tried(first(count), count, drops[count], told)
 

@@ -115,3 +115,9 @@ def test_without_labels_the_choice_is_refused_with_the_way_out(tmp_path: Path) -
         made(tmp_path, AUTO, 1.0, labelled=False)
     assert caught.value.problem.code == "CALIBRATION_UNFIT"
     assert "analyze_sensitivity" in caught.value.problem.message
+
+
+def test_no_more_layers_stay_in_float_than_were_allowed(tmp_path: Path) -> None:
+    result, _ = made(tmp_path, MixedPrecision(technique="mixed_precision", max_float_layers=1), 80.0)
+    assert any("1 of 3 layers stay in float" in note for note in result.notes), result.notes
+    assert any("still more than the search allows" in note for note in result.notes), result.notes
