@@ -44,14 +44,17 @@ class Judge:
                 if expected[name].dtype.kind != "f":
                     continue
                 signal[at] += float(np.sum(np.square(expected[name], dtype=np.float64)))
-                noise[at] += float(np.sum(np.square(actual[name] - expected[name], dtype=np.float64)))
+                # Boxes may be more or fewer than they were: that sample counts as lost.
+                alike = actual[name].shape == expected[name].shape
+                gap = actual[name] - expected[name] if alike else expected[name]
+                noise[at] += float(np.sum(np.square(gap, dtype=np.float64)))
             same += _decisions(expected[self._names[0]], actual[self._names[0]])
         ratios = [_decibels(s, n) for s, n in zip(signal, noise, strict=True) if s > 0]
         return Closeness(float(np.mean(ratios)) if ratios else math.inf, float(np.mean(same)) if same else None)
 
 
 def _decisions(expected: np.ndarray, actual: np.ndarray) -> Iterator[bool]:
-    if expected.ndim == 2 and expected.shape[1] > 1:
+    if expected.ndim == 2 and expected.shape[1] > 1 and expected.shape == actual.shape:
         yield from (expected.argmax(axis=1) == actual.argmax(axis=1)).tolist()
 
 

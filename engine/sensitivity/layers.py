@@ -16,7 +16,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from ...contract.text import untrusted
-from ..quantization.graph import output_axis
+from ..quantization.graph import float_tensors, output_axis
 
 # Where the time of a network is, and what a quantizer turns into integer kernels.
 QUANTIZED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -43,14 +43,15 @@ def shown_name(name: str) -> str:
 
 
 def layers(model: ModelProto) -> list[Layer]:
-    """The layers that can be quantized, in the order in which they run."""
+    """The layers that can be quantized, in the order in which they run: of products of other numbers none are."""
     constants = {tensor.name for tensor in model.graph.initializer}
+    floats = float_tensors(model) | {t.name for t in model.graph.initializer if t.data_type == TensorProto.FLOAT}
     found: list[Layer] = []
     for place, node in enumerate(model.graph.node):
         if node.op_type in QUANTIZED:
-            activations = tuple(name for name in node.input[:2] if name not in constants)
+            activations = tuple(dict.fromkeys(name for name in node.input[:2] if name not in constants))
             weight = next((name for name in node.input[:2] if name in constants), "")
-            if activations:
+            if activations and floats.issuperset(node.input[:2]):
                 found.append(Layer(node.name, node.op_type, place, activations, weight))
     return found
 
@@ -69,11 +70,11 @@ class Rounding:
         graph = self._model.graph
         node = graph.node[layer.place]
         before, nodes = list(node.input), list(graph.node)
-        kept = self._round_weight(layer, node) if layer.weight else None
+        weights = [self._round_weight(layer, node)] if layer.weight else []
         pairs = [pair for name in layer.activations for pair in self._round_activation(name, node)]
         replaced = [*nodes[: layer.place], *pairs, node, *nodes[layer.place + 1 :]]
         constants = len(graph.initializer)
-        graph.initializer.extend(self._constants(layer))
+        graph.initializer.extend([*weights, *self._constants(layer)])
         _set_nodes(graph, replaced)
         try:
             yield self._model
@@ -84,36 +85,40 @@ class Rounding:
             del restored.input[:]
             restored.input.extend(before)
             _set_nodes(graph, [*nodes[: layer.place], restored, *nodes[layer.place + 1 :]])
-            if kept is not None:
-                self._weights[layer.weight].CopyFrom(kept)
 
     def _round_weight(self, layer: Layer, node: NodeProto) -> TensorProto:
-        """Rounds the constant in place; returns what it was."""
-        tensor = self._weights[layer.weight]
-        kept = TensorProto()
-        kept.CopyFrom(tensor)
-        rounded = rounded_weight(numpy_helper.to_array(tensor), channel_axis(node))
-        tensor.CopyFrom(numpy_helper.from_array(rounded, tensor.name))
-        return kept
+        """Gives the node a rounded constant of its own: other layers may take the same one, and stay exact."""
+        rounded = rounded_weight(numpy_helper.to_array(self._weights[layer.weight]), channel_axis(node))
+        _redirect(node, layer.weight)
+        return numpy_helper.from_array(rounded, _named(layer.weight, "rounded"))
 
     def _round_activation(self, name: str, node: NodeProto) -> list[NodeProto]:
-        rounded = f"{name}_rounded"
-        for index, given in enumerate(node.input):
-            if given == name:
-                node.input[index] = rounded
-        ends = [f"{name}_scale", f"{name}_zero_point"]
+        _redirect(node, name)
+        ends, integers = [_named(name, "scale"), _named(name, "zero_point")], _named(name, "integers")
         return [
-            helper.make_node("QuantizeLinear", [name, *ends], [f"{name}_integers"]),
-            helper.make_node("DequantizeLinear", [f"{name}_integers", *ends], [rounded]),
+            helper.make_node("QuantizeLinear", [name, *ends], [integers]),
+            helper.make_node("DequantizeLinear", [integers, *ends], [_named(name, "rounded")]),
         ]
 
     def _constants(self, layer: Layer) -> list[TensorProto]:
         made: list[TensorProto] = []
         for name in layer.activations:
             scale, zero_point = steps(*self._ranges[name])
-            made.append(numpy_helper.from_array(np.array(scale, np.float32), f"{name}_scale"))
-            made.append(numpy_helper.from_array(np.array(zero_point, np.uint8), f"{name}_zero_point"))
+            made.append(numpy_helper.from_array(np.array(scale, np.float32), _named(name, "scale")))
+            made.append(numpy_helper.from_array(np.array(zero_point, np.uint8), _named(name, "zero_point")))
         return made
+
+
+def _redirect(node: NodeProto, name: str) -> None:
+    """To the rounded tensor. A bias is added in more bits, and stays."""
+    for index, given in enumerate(node.input[:2]):
+        if given == name:
+            node.input[index] = _named(name, "rounded")
+
+
+def _named(name: str, what: str) -> str:
+    """Of a tensor that is added: `x_scale` may well be the graph's own."""
+    return f"edgeopt/rounding/{name}/{what}"
 
 
 def _set_nodes(graph: onnx.GraphProto, nodes: Sequence[NodeProto]) -> None:

@@ -49,12 +49,13 @@ def rank(model: ModelProto, feeds: Sequence[Feeds], report: Report) -> list[Sens
 
 
 def noise(exact: Sequence[Outputs], rounded: Sequence[Outputs]) -> float:
-    """The mean over outputs of error power / power; an output that is not finite counts as lost (1)."""
+    """The mean over outputs of error power / power; an output that is not finite, or of another shape, counts as lost (1)."""
     shares: list[float] = []
     for before, after in zip(zip(*exact, strict=True), zip(*rounded, strict=True), strict=True):
         power = sum(float(np.square(values, dtype=np.float64).sum()) for values in before)
         error = sum(
-            float(np.square(new.astype(np.float64) - old).sum()) for old, new in zip(before, after, strict=True)
+            float(np.square(new.astype(np.float64) - old if new.shape == old.shape else old, dtype=np.float64).sum())
+            for old, new in zip(before, after, strict=True)
         )
         shares.append(error / power if power > 0 and np.isfinite(error) else float(error > 0 or not np.isfinite(error)))
     return float(np.mean(shares)) if shares else 0.0

@@ -15,6 +15,8 @@ from edgeopt.engine import analyzing
 from edgeopt.engine.data.dataset import open_dataset
 from edgeopt.engine.jobs import Analyze
 from edgeopt.engine.models import onnx_file
+from edgeopt.engine.quantization.judging import Judge
+from edgeopt.engine.sensitivity.ranking import rank
 from edgeopt.engine.techniques import technique
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
@@ -173,3 +175,76 @@ def test_a_layer_is_kept_by_the_name_that_the_analysis_gives_it(first: str, seco
         folder.mkdir()
         made = taken(model, STATIC.model_copy(update={"keep_float": [name]}), folder)
         assert quantized_products(made) == [place != 0, place != 1], name
+
+
+def ranked(model: ModelProto) -> dict[str, float]:
+    feeds = [{"x": row[np.newaxis]} for row in fed(SAMPLES, WIDTH)]
+    return {score.layer.name: score.noise for score in rank(model, feeds, lambda *_: None)}
+
+
+def test_a_layer_is_rounded_alone_where_another_has_the_same_weight():
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["h"], name="one"),
+        helper.make_node("Mul", ["h", "nothing"], ["s"], name="mul"),
+        helper.make_node("Gemm", ["x", "w"], ["g"], name="two"),
+        helper.make_node("Add", ["s", "g"], ["y"], name="add"),
+    ]
+    found = ranked(dense(nodes, {"w": drawn(WIDTH, 8), "nothing": np.float32(1e-6)[np.newaxis]}))
+    assert found["one"] < 1e-9 < found["two"]
+
+
+def test_layers_are_ranked_in_graphs_with_names_products_and_numbers_of_any_kind():
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["h"], name="one"),
+        helper.make_node("Mul", ["h", "x_scale"], ["m"], name="mul"),
+        helper.make_node("MatMul", ["square", "square"], ["s"], name="twice"),
+        helper.make_node("Unsqueeze", ["m", "last"], ["square_of"], name="column"),
+        helper.make_node("Mul", ["square_of", "ones"], ["square"], name="spread"),
+        helper.make_node("Cast", ["m"], ["d"], to=TensorProto.DOUBLE, name="widen"),
+        helper.make_node("MatMul", ["d", "v"], ["e"], name="double"),
+        helper.make_node("Cast", ["e"], ["f"], to=TensorProto.FLOAT, name="narrow"),
+        helper.make_node("ReduceSum", ["s", "last"], ["t"], keepdims=0, name="sum"),
+        helper.make_node("Add", ["t", "f"], ["y"], name="add"),
+    ]
+    constants = {
+        "w": drawn(WIDTH, 8),
+        "x_scale": drawn(8),
+        "last": np.array([2]),
+        "ones": np.ones((1, 1, 8), np.float32),
+        "v": drawn(8, 8).astype(np.float64),
+    }
+    order = [nodes[i] for i in (0, 1, 3, 4, 2, 5, 6, 7, 8, 9)]
+    assert sorted(ranked(dense(order, constants))) == ["one", "twice"]
+
+
+def boxes() -> ModelProto:
+    """As many rows as a non-maximum suppression leaves, which rounding changes."""
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["flat"], name="boxes"),
+        helper.make_node("Reshape", ["flat", "four"], ["corners"], name="corners"),
+        helper.make_node("Gemm", ["x", "v"], ["scores_of"], name="scores"),
+        helper.make_node("Reshape", ["scores_of", "one"], ["scores"], name="classes"),
+        helper.make_node("NonMaxSuppression", ["corners", "scores", "most", "iou", "least"], ["chosen"], name="nms"),
+        helper.make_node("Cast", ["chosen"], ["y"], to=TensorProto.FLOAT, name="cast"),
+    ]
+    constants = {
+        "w": drawn(WIDTH, 200),
+        "b": drawn(200),
+        "four": np.array([1, 50, 4]),
+        "v": drawn(WIDTH, 50),
+        "one": np.array([1, 1, 50]),
+        "most": np.array([50]),
+        "iou": np.array([0.3], np.float32),
+        "least": np.array([0], np.float32),
+    }
+    return dense(nodes, constants)
+
+
+def test_outputs_of_another_shape_count_as_lost(tmp_path: Path):
+    found = ranked(boxes())
+    assert all(0 < value < np.inf for value in found.values())
+    feeds = [{"x": row[np.newaxis]} for row in fed(SAMPLES, WIDTH)]
+    model = boxes()
+    judge = Judge(model, lambda: feeds)
+    assert judge.closeness(model).decibels == 140
+    assert judge.closeness(taken(model, INT4, tmp_path)).decibels < 20
