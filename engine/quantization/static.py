@@ -13,7 +13,7 @@ from ..samples import evenly
 from .bias_correction import correct_biases
 from .calibrators import CALIBRATORS
 from .equalization import equalize
-from .graph import add_biases
+from .graph import Wiring, add_biases
 from .judging import Closeness, Judge
 from .observing import Observed, observe
 from .qdq import EVERY_OPERATOR, insert
@@ -65,7 +65,7 @@ class _Road:
         self.model = model
         self.recipe = recipe
         self.samples = samples
-        self.excluded = excluded
+        self.excluded = {*excluded, *_clips_of_what_is_seen(model)}
         self.bench = bench
         self.used, self.held_out = split(len(samples), recipe.samples, hold_out=recipe.calibrator == AUTO)
         self.notes = [f"8-bit types {recipe.scheme}", *self._counted()]
@@ -174,6 +174,19 @@ class _Road:
                 corrected.CopyFrom(made)
                 note = correct_biases(self.model, corrected, few)
                 yield _Tried(f"{name} with corrected biases", judge.closeness(corrected), corrected, note)
+
+
+def _clips_of_what_is_seen(model: ModelProto) -> list[str]:
+    """The activations whose input is an output of the model or goes into a subgraph: ONNX Runtime, which does not look there,
+    would give it the range of what comes out, and cut its negative values off."""
+    wiring = Wiring(model)
+    found: list[str] = []
+    for node in wiring.nodes:
+        if node.op_type in ("Relu", "Clip"):
+            others = [user for user in wiring.users[node.input[0]] if user is not node]
+            captured = any(node.input[0] not in user.input for user in others)
+            found += [node.name] if node.input[0] in wiring.outputs or captured else []
+    return found
 
 
 def split(size: int, count: int, *, hold_out: bool) -> tuple[list[int], list[int]]:

@@ -248,3 +248,15 @@ def test_outputs_of_another_shape_count_as_lost(tmp_path: Path):
     judge = Judge(model, lambda: feeds)
     assert judge.closeness(model).decibels == 140
     assert judge.closeness(taken(model, INT4, tmp_path)).decibels < 20
+
+
+def test_an_output_before_an_activation_keeps_its_negative_values(tmp_path: Path):
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["h"], name="one"),
+        helper.make_node("Relu", ["h"], ["r"], name="relu"),
+        helper.make_node("Gemm", ["r", "v"], ["y"], name="two"),
+    ]
+    model = dense(nodes, {"w": drawn(WIDTH, 8), "v": drawn(8, 8)}, outputs=("y", "h"))
+    made = taken(model, STATIC, tmp_path)
+    assert decibels(model, made, fed(SAMPLES, WIDTH)) > 30
+    assert decibels(model, made, fed(SAMPLES, WIDTH), output=1) > 30
