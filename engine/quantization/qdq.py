@@ -16,6 +16,7 @@ from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from .calibrators import Range
+from .graph import attribute
 from .schemes import Eight, Scheme
 
 _TYPES: dict[Eight, QuantType] = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
@@ -49,11 +50,25 @@ def insert(
         [],
         sorted(excluded),
         sorted(operators),
-        {"ActivationSymmetric": True, "WeightSymmetric": True, **options} if scheme.symmetric else dict(options),
+        {
+            **({"ActivationSymmetric": True, "WeightSymmetric": True} if scheme.symmetric else {}),
+            **(_one_scale(model, scheme) if per_channel else {}),
+            **options,
+        },
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     return quantizer.model.model
+
+
+def _one_scale(model: ModelProto, scheme: Scheme) -> dict[str, Any]:
+    """Of grouped ConvTranspose: its weights have a channel for each of one group alone, its bias one for each of all groups,
+    and ONNX Runtime does not put the two together."""
+    held = {tensor.name for tensor in model.graph.initializer}
+    nodes = (node for node in model.graph.node if node.op_type == "ConvTranspose" and attribute(node, "group", 1) > 1)
+    how = {"quant_type": _TYPES[scheme.weights], "symmetric": True, "reduce_range": scheme.reduced}
+    found = {node.input[1]: [how] for node in nodes if node.input[1] in held}
+    return {"TensorQuantOverrides": found} if found else {}
 
 
 def _pair(ends: Range) -> tuple[np.ndarray, np.ndarray]:

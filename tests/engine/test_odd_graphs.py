@@ -46,6 +46,16 @@ def dense(nodes: list[NodeProto], constants: dict[str, np.ndarray], outputs: tup
     return model
 
 
+def of_images(nodes: list[NodeProto], constants: dict[str, np.ndarray], opset: int = 17) -> ModelProto:
+    """A model from `x` (n, 3, 8, 8) to `y`."""
+    model = dense(nodes, constants)
+    del model.graph.input[:], model.opset_import[:], model.graph.output[:]
+    model.graph.input.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8]))
+    model.graph.output.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", None, None, None]))
+    model.opset_import.append(helper.make_opsetid("", opset))
+    return model
+
+
 def taken(model: ModelProto, step: Step, folder: Path) -> ModelProto:
     """What the step makes of the model, calibrated on noise."""
     parent, data = folder / "net.onnx", folder / "calibration.npz"
@@ -260,3 +270,15 @@ def test_an_output_before_an_activation_keeps_its_negative_values(tmp_path: Path
     made = taken(model, STATIC, tmp_path)
     assert decibels(model, made, fed(SAMPLES, WIDTH)) > 30
     assert decibels(model, made, fed(SAMPLES, WIDTH), output=1) > 30
+
+
+@pytest.mark.parametrize("step", [STATIC, EVERYTHING], ids=["static", "everything"])
+def test_grouped_transposed_convolutions_are_quantized(step: Step, tmp_path: Path):
+    nodes = [
+        helper.make_node("ConvTranspose", ["x", "w", "b"], ["h"], name="up", group=3, strides=[2, 2]),
+        helper.make_node("Relu", ["h"], ["r"], name="relu"),
+        helper.make_node("ConvTranspose", ["r", "v"], ["y"], name="last"),
+    ]
+    constants = {"w": drawn(3, 2, 2, 2), "b": drawn(6), "v": drawn(6, 5, 3, 3)}
+    model = of_images(nodes, constants)
+    assert decibels(model, taken(model, step, tmp_path), fed(SAMPLES, 3, 8, 8)) > 25
