@@ -282,6 +282,23 @@ class LeaveRefused(Record):
     refused_by: str
 
 
+class LooseningRefused(Record):
+    """In the ledger of an original: a person did not allow this bar, as a share of the baseline and a kind of evidence."""
+
+    kind: Literal["LooseningRefused"] = "LooseningRefused"
+    tolerance: float
+    evidence: Literal["proven", "point"]
+    refused_by: str
+
+
+class LooseningLeft(Record):
+    """In the ledger of an original: a question about a looser bar was closed unanswered, the `number`-th."""
+
+    kind: Literal["LooseningLeft"] = "LooseningLeft"
+    number: int
+    client: str
+
+
 class VariantMade(Record):
     """In the stream of a file's or of weights' digest: these are a variant of that original, and no original."""
 
@@ -312,6 +329,8 @@ Event = (
     | PersonAnswered
     | QuestionLeft
     | LeaveRefused
+    | LooseningRefused
+    | LooseningLeft
     | VariantMade
 )
 JOB_ENDS = (

@@ -7,7 +7,15 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .events import LeaveRefused, LookTaken, PersonAnswered, QuestionLeft, VariantJudged
+from .events import (
+    LeaveRefused,
+    LookTaken,
+    LooseningLeft,
+    LooseningRefused,
+    PersonAnswered,
+    QuestionLeft,
+    VariantJudged,
+)
 from .store import Recorded
 
 # All looks together spend at most this: an agent that looks until something passes gains nothing by it.
@@ -48,6 +56,8 @@ class Ledger:
     answers: tuple[PersonAnswered, ...] = ()
     left: tuple[QuestionLeft, ...] = ()
     refused: tuple[LeaveRefused, ...] = ()
+    loosening_refused: tuple[LooseningRefused, ...] = ()
+    loosening_left: tuple[LooseningLeft, ...] = ()
 
     def at(self, samples: list[str], count: int) -> list[LookTaken]:
         """The looks at samples of which these are most, or that are most of these: such sets are one."""
@@ -87,6 +97,11 @@ class Ledger:
         """Whether a person did not let this very variant be opened as an original."""
         return any(r.variant_sha256 == variant_sha256 for r in self.refused)
 
+    def bar_refused(self, tolerance: float, evidence: str) -> bool:
+        """Whether a person said no to this bar, or to one that is no looser in anything: `tolerance` is a share of the
+        baseline, and the point estimate is looser than proof."""
+        return any(tolerance >= no.tolerance and evidence in (no.evidence, "point") for no in self.loosening_refused)
+
 
 def fold(recorded: Iterable[Recorded]) -> Ledger:
     """The ledger that these events add up to."""
@@ -97,4 +112,6 @@ def fold(recorded: Iterable[Recorded]) -> Ledger:
         answers=tuple(e for e in events if isinstance(e, PersonAnswered)),
         left=tuple(e for e in events if isinstance(e, QuestionLeft)),
         refused=tuple(e for e in events if isinstance(e, LeaveRefused)),
+        loosening_refused=tuple(e for e in events if isinstance(e, LooseningRefused)),
+        loosening_left=tuple(e for e in events if isinstance(e, LooseningLeft)),
     )

@@ -18,6 +18,8 @@ from .events import (
     JobStarted,
     LeaveRefused,
     LookTaken,
+    LooseningLeft,
+    LooseningRefused,
     PackageBuilt,
     PersonAnswered,
     QuestionClosed,
@@ -211,9 +213,11 @@ def _apply(session: Session, event: Event) -> Session:
             | PersonAnswered()
             | QuestionLeft()
             | LeaveRefused()
+            | LooseningRefused()
+            | LooseningLeft()
             | VariantMade()
         ):
-            return session  # the last six belong to other streams than a session's
+            return session  # the last eight belong to other streams than a session's
         case JobStarted():
             return replace(session, jobs=session.jobs | {event.job_id: event})
         case BaselineMeasured():

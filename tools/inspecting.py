@@ -6,10 +6,9 @@ import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import anyio
-from mcp.server.mcpserver import ElicitationResult, Resolve
 
 from ..contract.evaluation import Evaluation
 from ..contract.refusals import Refusal
@@ -20,7 +19,6 @@ from ..engine.models.folders import members
 from ..state.events import FileIdentity
 from .answers import GUARDRAILS, JobBroke, Refused, refuse
 from .inputs import Inputs, check_inputs
-from .loosening import Loosening, ask_about_loosening, consent_of, how_loose
 from .playbooks import playbook
 from .road import REFUSALS_FROM_WORK, Ctx, in_thread, shop_of
 from .workshop import Workshop
@@ -30,12 +28,11 @@ LOAD_SECONDS = 30
 
 @dataclass(frozen=True)
 class Looked:
-    """The files of a session, what a worker says of them, and who agreed to a looser bar."""
+    """The files of a session, and what a worker says of them."""
 
     inputs: Inputs
     seen: Inspected
     files: list[FileIdentity]
-    loosened_by: str | None
 
 
 async def look(
@@ -43,24 +40,18 @@ async def look(
     evaluation: Evaluation,
     calibration_path: str | None,
     training_path: str | None,
-    accuracy_tolerance: float,
-    tolerance_kind: str,
-    evidence: str,
     loader: str | None,
     ctx: Ctx,
-    consent: Annotated[ElicitationResult[Loosening], Resolve(ask_about_loosening)],
 ) -> Looked:
-    """Reads the files, once nobody has anything against the bar."""
+    """Reads the files, before anybody is asked about them: what they are decides what was answered before."""
     shop = shop_of(ctx)
-    looser = how_loose(shop.settings, accuracy_tolerance, tolerance_kind, evidence)
-    loosened_by = consent_of(ctx, consent) if looser else None
     inputs = check_inputs(shop.settings, model_path, evaluation, calibration_path, training_path, loader)
     before = await in_thread(shop, _digest, shop, inputs.model)
     seen = await _inspect(shop, inputs, evaluation)
     files = await in_thread(shop, _identities, shop, inputs.model, seen.model_files)
     if files[0].sha256 != before:
         raise refuse("BAD_FILE", f"{untrusted(inputs.model.name)} was changed while it was read. Call again.")
-    return Looked(inputs, seen, files, loosened_by)
+    return Looked(inputs, seen, files)
 
 
 async def _inspect(shop: Workshop, inputs: Inputs, evaluation: Evaluation) -> Inspected:

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from ..contract.measures import Validation
-from ..state.events import LeaveRefused, LookTaken, PersonAnswered, QuestionLeft, VariantJudged
+from ..state.events import (
+    LeaveRefused,
+    LookTaken,
+    LooseningLeft,
+    LooseningRefused,
+    PersonAnswered,
+    QuestionLeft,
+    VariantJudged,
+)
 from ..state.ledger import Ledger, fold, look_alpha, stream
 from ..state.session import Session
 from ..state.store import START, Conflict, Tip
@@ -20,7 +28,12 @@ def _stream(session: Session) -> str:
 
 def read(shop: Workshop, session: Session) -> tuple[Ledger, Tip]:
     """The ledger of this session's original, and where its next entry attaches."""
-    recorded, tip = shop.store.load(_stream(session), START)
+    return read_stream(shop, _stream(session))
+
+
+def read_stream(shop: Workshop, name: str) -> tuple[Ledger, Tip]:
+    """The ledger of this name, for an original that may have no session yet."""
+    recorded, tip = shop.store.load(name, START)
     return fold(recorded), tip
 
 
@@ -58,17 +71,22 @@ def take_look(shop: Workshop, session: Session, variant_sha256: str) -> LookTake
         return look
 
 
-Entry = PersonAnswered | VariantJudged | QuestionLeft | LeaveRefused
+Entry = PersonAnswered | VariantJudged | QuestionLeft | LeaveRefused | LooseningRefused | LooseningLeft
 
 
 def remember(shop: Workshop, session: Session, entry: Entry) -> None:
     """Puts a judgement, a person's answer or silence into the ledger, once: it holds in every session of this original."""
+    remember_in_stream(shop, _stream(session), entry)
+
+
+def remember_in_stream(shop: Workshop, name: str, entry: Entry) -> None:
+    """Puts an entry into the ledger of this name, once."""
     while True:
-        ledger, tip = read(shop, session)
-        if entry in (*ledger.answers, *ledger.judgements, *ledger.left, *ledger.refused):
+        recorded, tip = shop.store.load(name, START)
+        if any(r.event == entry for r in recorded):
             return
         try:
-            shop.store.append(_stream(session), tip, [entry])
+            shop.store.append(name, tip, [entry])
         except Conflict:
             continue
         return

@@ -23,6 +23,7 @@ from .inspecting import Looked, look
 from .leave import Leave, allowed_by, ask_leave
 from .lineage import yardstick
 from .log import preflight_log
+from .loosening import Consent, consent
 from .preflight import preflight
 from .road import Ctx, in_thread, owner_of, shop_of
 from .workshop import Workshop
@@ -31,9 +32,13 @@ Tolerance = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 async def ask_about_descent(
-    evaluation: Evaluation, ctx: Ctx, looked: Annotated[Looked, Resolve(look)]
+    evaluation: Evaluation,
+    ctx: Ctx,
+    looked: Annotated[Looked, Resolve(look)],
+    _consent: Annotated[Consent, Resolve(consent)],
 ) -> Leave | Elicit[Leave] | None:
-    """The question to a person before a variant is opened as an original; of anything else nobody is asked."""
+    """The question to a person before a variant is opened as an original; of anything else nobody is asked. One question at
+    a time: it comes after that about the bar."""
     seen, inputs = looked.seen, looked.inputs
     codes = [code for code in (inputs.adapter, inputs.user_code) if code is not None]
     prepared = evaluation.model_copy(update={"preprocessing": seen.preprocessing})
@@ -47,6 +52,7 @@ async def open_session(
     evaluation: Evaluation,
     ctx: Ctx,
     looked: Annotated[Looked, Resolve(look)],
+    consent: Annotated[Consent, Resolve(consent)],
     leave: Annotated[ElicitationResult[Leave], Resolve(ask_about_descent)],
     calibration_path: str | None = None,
     training_path: str | None = None,
@@ -94,7 +100,7 @@ async def open_session(
         evidence=evidence,
         latency_target_ms=latency_target_ms,
         preflight=[],
-        loosened_by=looked.loosened_by,
+        loosened_by=consent.by,
         decisions=shop.settings.policy.decisions,
         user_code=code,
         adapter=adapter,

@@ -59,7 +59,7 @@ def _way_out(
         return NextCall(tool="list_sessions", arguments={}, why="lists the sessions that can be read")
     if of:
         return NextCall(tool="get_state", arguments=of, why="shows what is recorded")
-    if refusal.code in ("HUMAN_UNAVAILABLE", "HUMAN_DECLINED"):
+    if refusal.code in ("DECISION_REQUIRED", "HUMAN_UNAVAILABLE", "HUMAN_DECLINED"):
         return _within_the_bar(settings, tool, arguments)
     mended = _MENDED.get(refusal.code)
     return _again(tool, arguments, f"again, {mended}") if mended else None

@@ -21,6 +21,8 @@ from edgeopt.state.events import (
     JobFailed,
     LeaveRefused,
     LookTaken,
+    LooseningLeft,
+    LooseningRefused,
     PersonAnswered,
     QuestionClosed,
     QuestionLeft,
@@ -81,6 +83,8 @@ def story() -> list[Event]:
         PersonAnswered(session_id=SESSION, variant_sha256=sha256, outcome="keep", decided_by="person"),
         QuestionLeft(session_id=SESSION, variant_sha256=sha256, number=1, client="c"),
         LeaveRefused(variant_sha256=sha256, refused_by="person"),
+        LooseningRefused(tolerance=0.5, evidence="point", refused_by="person"),
+        LooseningLeft(number=1, client="c"),
         VariantMade(original_sha256=sha256, original_path="/m", session_id=SESSION, variant_id="v1"),
     ]
     return [*(r.event for r in worlds.grown(session, *rest).history), *ledgers]

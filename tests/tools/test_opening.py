@@ -242,11 +242,13 @@ async def test_without_somebody_to_ask_the_bar_is_not_loosened(tmp_path: Path, a
 
 
 @pytest.mark.parametrize("mode", ERAS)
-@pytest.mark.parametrize("answer", ["decline", "cancel", REFUSE])
-async def test_anything_but_a_yes_leaves_the_bar_where_it_is(tmp_path: Path, mode: Era, answer: Any):
+@pytest.mark.parametrize(
+    ("answer", "code"), [("decline", "HUMAN_DECLINED"), ("cancel", "DECISION_REQUIRED"), (REFUSE, "HUMAN_DECLINED")]
+)
+async def test_anything_but_a_yes_leaves_the_bar_where_it_is(tmp_path: Path, mode: Era, answer: Any, code: str):
     person = Person([answer])
     async with at(settings(tmp_path), person, mode) as agent:
-        refusal = (await agent.call("open_session", **small_world(tmp_path), **LOOSE)).refused("HUMAN_DECLINED")
+        refusal = (await agent.call("open_session", **small_world(tmp_path), **LOOSE)).refused(code)
         assert "accuracy_tolerance=0.02" in refusal["message"]
         assert (await agent.call("list_sessions")).ok()["sessions"] == []
     assert len(person.asked) == 1
@@ -264,6 +266,55 @@ async def test_a_persons_yes_loosens_one_session_and_is_recorded(tmp_path: Path,
     session = planted.recorded(tmp_path, session_id).opened
     assert session.loosened_by == "a person, accepted through test-client 7"
     assert (session.accuracy_tolerance, session.evidence) == (0.5, "point")
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_a_no_to_a_bar_is_final_for_the_original_and_all_that_is_as_loose(tmp_path: Path, mode: Era):
+    person = Person([REFUSE, REFUSE])
+    world = small_world(tmp_path)
+    async with at(settings(tmp_path), person, mode) as agent:
+        (await agent.call("open_session", **world, accuracy_tolerance=0.1)).refused("HUMAN_DECLINED")
+        renamed = tmp_path / "renamed.onnx"  # the same weights in another file are the same original
+        model = onnx.load(world["model_path"])
+        model.producer_name = "somebody else"
+        onnx.save(model, renamed)
+        for bar in ({"accuracy_tolerance": 0.1}, {"accuracy_tolerance": 0.2} | POINT):
+            for path in (world["model_path"], str(renamed)):
+                (await agent.call("open_session", **world | {"model_path": path}, **bar)).refused("HUMAN_DECLINED")
+        assert len(person.asked) == 1
+        (await agent.call("open_session", **world, accuracy_tolerance=0.05)).refused("HUMAN_DECLINED")
+        await opened(agent, tmp_path)  # the policy's own bar stays open
+    assert len(person.asked) == 2  # a tighter bar is another question, which says how often it was asked
+    assert "turned down 1 times" in person.asked[1]
+
+
+async def test_after_three_refusals_of_looser_bars_nobody_is_asked(tmp_path: Path):
+    person = Person([REFUSE] * 9)
+    async with at(settings(tmp_path), person) as agent:
+        for tolerance in (0.5, 0.4, 0.3, 0.2, 0.1):
+            asked = small_world(tmp_path) | {"accuracy_tolerance": tolerance}
+            (await agent.call("open_session", **asked)).refused("HUMAN_DECLINED")
+    assert len(person.asked) == 3
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_a_silence_about_a_bar_leaves_it_open_three_times_at_most(tmp_path: Path, mode: Era):
+    person = Person(["cancel"] * 9)
+    async with at(settings(tmp_path), person, mode) as agent:
+        for number in range(5):
+            bar = {"accuracy_tolerance": 0.5 - number / 10}  # any other bar counts too
+            code = "DECISION_REQUIRED" if number < 3 else "HUMAN_UNAVAILABLE"
+            (await agent.call("open_session", **small_world(tmp_path), **bar)).refused(code)
+    assert len(person.asked) == 3
+    assert "left unanswered 2 times" in person.asked[2]
+
+
+async def test_a_restarted_server_remembers_a_no_to_a_bar(tmp_path: Path):
+    person = Person([REFUSE, ACCEPT])
+    for _ in range(2):
+        async with at(settings(tmp_path), person) as agent:
+            (await agent.call("open_session", **small_world(tmp_path), **POINT)).refused("HUMAN_DECLINED")
+    assert len(person.asked) == 1
 
 
 async def test_the_operators_policy_is_the_bar(tmp_path: Path):
