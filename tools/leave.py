@@ -34,7 +34,7 @@ async def ask_leave(ctx: Ctx, model: FileIdentity, weights: str, asked: Yardstic
     """The question on this file, where it is a variant that was made here; None where nobody need be asked.
 
     Raises:
-        Refused: DERIVED_MODEL, HUMAN_DECLINED, HUMAN_UNAVAILABLE.
+        Refused: DERIVED_MODEL, HUMAN_DECLINED.
     """
     shop = shop_of(ctx)
     found = await in_thread(shop, descent, shop, model, weights)
@@ -47,7 +47,7 @@ async def ask_leave(ctx: Ctx, model: FileIdentity, weights: str, asked: Yardstic
         because = f"the question on this file was closed unanswered {closed} times"
     if because:
         raise refuse(
-            "HUMAN_UNAVAILABLE",
+            "DERIVED_MODEL",
             f"This file is {found.described()}, or holds its weights. Only a person lets it be opened as an original, and "
             f"{because}. A person can do it through a client that asks (with MCP's elicitation). {_INSTEAD}",
             missing=["a person's leave"],
@@ -91,7 +91,7 @@ def allowed_by(shop: Workshop, model: FileIdentity, weights: str, leave: Answer,
     """What the tolerance of a session on a variant refers to, by a person's leave; None where the model is an original.
 
     Raises:
-        Refused: DERIVED_MODEL, HUMAN_DECLINED, HUMAN_UNAVAILABLE.
+        Refused: DERIVED_MODEL, HUMAN_DECLINED.
     """
     found = descent(shop, model, weights)
     if found is None:
@@ -104,8 +104,9 @@ def allowed_by(shop: Workshop, model: FileIdentity, weights: str, leave: Answer,
         silence = QuestionLeft(session_id=found.session.session_id, variant_sha256=sha256, number=number, client=client)
         remember(shop, found.session, silence)
         raise refuse(
-            "HUMAN_UNAVAILABLE",
-            f"The question was closed unanswered; it can be put {QUESTIONS_AT_MOST} times in all. {_INSTEAD}",
+            "DERIVED_MODEL",
+            f"This file is {found.described()}, or holds its weights. Only a person lets it be opened as an original: the "
+            f"question was closed unanswered {number} times, and can be put {QUESTIONS_AT_MOST} times in all. {_INSTEAD}",
             missing=["a person's leave"],
         )
     if not isinstance(leave, AcceptedElicitation) or leave.data.outcome != "accept":

@@ -110,7 +110,8 @@ async def test_a_variant_is_not_opened_as_an_original_where_nobody_can_be_asked(
         assert disguised.read_bytes() != copy.read_bytes()
         for path in (variant, copy, disguised):
             world = small_world(tmp_path) | {"model_path": str(path)}
-            refusal = (await agent.call("open_session", **world)).refused("HUMAN_UNAVAILABLE")
+            refusal = (await agent.call("open_session", **world)).refused("DERIVED_MODEL")
+            assert refusal["missing"] == ["a person's leave"]
             assert "v1 of net.onnx" in refusal["message"]
             assert "client that asks" in refusal["message"]
         await opened(agent, tmp_path)  # the original itself may be opened again
@@ -124,7 +125,7 @@ async def test_a_variant_of_the_same_weights_is_one_too(finished: Finished):
         answer = await agent.call(
             "open_session", model_path=variant, target_device="cpu-generic", evaluation=evaluation
         )
-    answer.refused("HUMAN_UNAVAILABLE")
+    answer.refused("DERIVED_MODEL")
 
 
 async def lossy(agent: Agent, folder: Path) -> dict[str, Any]:
@@ -194,7 +195,7 @@ async def test_leave_is_for_the_same_samples_alone_and_a_no_to_it_is_final(tmp_p
             refusal = (await agent.call("open_session", **asked)).refused("DERIVED_MODEL")
             assert "test.npz" in refusal["message"]
         assert person.asked == []
-        for code in ("HUMAN_UNAVAILABLE", "HUMAN_UNAVAILABLE", "HUMAN_DECLINED", "HUMAN_DECLINED"):
+        for code in ("DERIVED_MODEL", "DERIVED_MODEL", "HUMAN_DECLINED", "HUMAN_DECLINED"):
             (await agent.call("open_session", **world)).refused(code)
         assert len((await agent.call("list_sessions")).ok()["sessions"]) == 1
     assert len(person.asked) == 3
