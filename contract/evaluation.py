@@ -21,6 +21,14 @@ LOWER_IS_BETTER: frozenset[str] = frozenset({"rmse", "mae"})
 # Metrics of detected objects, on a COCO set.
 DETECTION: frozenset[str] = frozenset({"map", "map50"})
 
+Task = Literal["classification", "regression", "detection"]
+# Of each task its metrics; besides them `custom`, which is any task's.
+METRICS_OF: dict[Task, tuple[Metric, ...]] = {
+    "classification": ("top1", "top5", "f1_macro", "auc"),
+    "regression": ("rmse", "mae", "spearman"),
+    "detection": ("map", "map50"),
+}
+
 
 class Preprocessing(Record):
     """Image to tensor, in this order: colour, resize (bilinear, short side or [height, width]), centre crop,
@@ -99,14 +107,14 @@ class Evaluation(Record):
     adapter, metric_code: file.py:function of a file that the operator allowed. adapter(outputs of one sample, by name) gives
     what the metric reads instead; for map adapter(outputs, (height, width)) gives rows x1, y1, x2, y2, score, class in
     pixels of the model's input. metric_code, for custom: function(outputs: {name: array (samples, ...)}, labels) gives one
-    number or one for each sample; higher is better.
+    number or one for each sample; higher is better. task, where it is given, must be the metric's.
     """
 
     dataset_path: str
     metric: Metric
     preprocessing: Preprocessing | None = None
     decoding: Decoding | None = None
-    task: Literal["classification", "regression", "detection"] | None = None
+    task: Task | None = None
     adapter: str | None = None
     metric_code: str | None = None
 

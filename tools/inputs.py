@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..contract.evaluation import DETECTION, Evaluation, UserCode
+from ..contract.evaluation import DETECTION, METRICS_OF, Evaluation, UserCode
 from ..contract.text import untrusted
 from ..engine.models import formats
 from ..engine.models.folders import members
@@ -46,8 +46,9 @@ def check_inputs(
     """The cheap checks, before anybody is asked and before anything is read.
 
     Raises:
-        Refused: PATH_NOT_ALLOWED, BAD_FILE, UNTRUSTED_CODE, SAME_DATASET, UNAVAILABLE.
+        Refused: INVALID_ARGUMENT, PATH_NOT_ALLOWED, BAD_FILE, UNTRUSTED_CODE, SAME_DATASET, UNAVAILABLE.
     """
+    _check_task(evaluation)
     model = readable(settings, model_path, "model")
     check_evaluation(settings, model, evaluation)
     dataset = readable(settings, evaluation.dataset_path, "evaluation set")
@@ -65,6 +66,18 @@ def check_inputs(
             "INVALID_ARGUMENT", "metric='custom' and metric_code='file.py:function' go together; give both or neither."
         )
     return Inputs(model, dataset, calibration, training, code, adapter, makes_it)
+
+
+def _check_task(evaluation: Evaluation) -> None:
+    task, metric = evaluation.task, evaluation.metric
+    if task is None or metric in (*METRICS_OF[task], "custom"):
+        return
+    of = next(other for other, metrics in METRICS_OF.items() if metric in metrics)
+    raise refuse(
+        "INVALID_ARGUMENT",
+        f"evaluation.task={task!r} and evaluation.metric={metric!r} disagree: {metric} measures {of}. Give a metric of {task} "
+        f"({', '.join(METRICS_OF[task])} or custom), or task={of!r}, or leave task out.",
+    )
 
 
 def _check_folder(settings: Settings, folder: Path) -> None:

@@ -7,14 +7,17 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import anyio
 import numpy as np
 import onnx
 import pytest
+from edgeopt.contract.evaluation import METRICS_OF, Evaluation, Metric, Task
 from edgeopt.engine.executor.local import LocalExecutor
 from edgeopt.server import app
+from edgeopt.tools.answers import Refused
+from edgeopt.tools.inputs import check_inputs
 from edgeopt.tools.measuring import effective_tolerance
 from edgeopt.tools.workshop import Policy, Settings
 from onnx import TensorProto, helper, numpy_helper
@@ -228,6 +231,29 @@ async def test_an_inspection_whose_supervisor_is_killed_starts_again(tmp_path: P
             (await agent.call("open_session", **world)).ok()
         group.cancel_scope.cancel()
     assert killed
+
+
+# What is measured
+
+
+@pytest.mark.parametrize("metric", get_args(Metric))
+def test_a_task_and_a_metric_of_another_are_refused_before_anything_is_read(metric: Metric, tmp_path: Path):
+    for task in get_args(Task):
+        evaluation = Evaluation(dataset_path="absent.npz", metric=metric, task=task)
+        with pytest.raises(Refused) as caught:
+            check_inputs(settings(tmp_path), str(tmp_path / "absent.onnx"), evaluation, None)
+        fits = metric == "custom" or metric in METRICS_OF[task]
+        assert caught.value.refusal.code == ("BAD_FILE" if fits else "INVALID_ARGUMENT")
+        assert fits or f"task={task!r}" in caught.value.refusal.message
+
+
+async def test_a_task_that_disagrees_with_the_metric_opens_nothing(tmp_path: Path):
+    world = small_world(tmp_path)
+    async with at(settings(tmp_path)) as agent:
+        evaluation = world["evaluation"] | {"task": "detection"}
+        refusal = (await agent.call("open_session", **world | {"evaluation": evaluation})).refused("INVALID_ARGUMENT")
+        assert "task='classification'" in refusal["message"]
+        (await agent.call("open_session", **world | {"evaluation": evaluation | {"task": "classification"}})).ok()
 
 
 # Who may loosen the bar
