@@ -61,9 +61,16 @@ RULES: tuple[Rule, ...] = (
 )  # fmt: skip
 
 
-def judge(session: Session, request: Request, facts: Facts) -> Refusal | None:
-    """The first refusal in order of precedence, or None where the call may go ahead."""
+# What only work needs that is still to be done.
+_OF_WORK = frozenset({"DISK_SPACE", "SESSION_BUSY", "UNAVAILABLE"})
+
+
+def judge(session: Session, request: Request, facts: Facts, *, recorded: bool = False) -> Refusal | None:
+    """The first refusal in order of precedence, or None where the call may go ahead. `recorded`: the call's result is
+    recorded already, so that nothing would run."""
     for rule in RULES:
+        if recorded and rule.code in _OF_WORK:
+            continue
         if request.tool in rule.tools and (refusal := rule.check(session, request, facts)):
             return refusal.model_copy(update={"guardrail": rule.guardrail})
     return None

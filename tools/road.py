@@ -137,9 +137,9 @@ async def in_thread(shop: Workshop, function: Callable[..., T], *arguments: Any)
     return await anyio.to_thread.run_sync(function, *arguments, limiter=shop.threads)
 
 
-def guarded(shop: Workshop, session: Session, request: Request, facts: Facts) -> None:
-    """Lets the guardrails judge; a refusal goes into the history and is raised."""
-    if refusal := judge(session, request, facts):
+def guarded(shop: Workshop, session: Session, request: Request, facts: Facts, *, recorded: bool = False) -> None:
+    """Lets the guardrails judge; a refusal goes into the history and is raised. `recorded`: nothing would run."""
+    if refusal := judge(session, request, facts, recorded=recorded):
         raise note_refusal(shop, session, request.tool, refusal)
 
 
@@ -176,8 +176,10 @@ def _start(shop: Workshop, session_id: str, plan: Plan, owner: str, known: dict[
         for job in session.running:
             if job.request == plan.request.identity:
                 return job.job_id
-        guarded(shop, session, plan.request, look_up(shop, session, plan.request, owner, **known))
-        if plan.recorded(session):
+        recorded = plan.recorded(session)
+        facts = look_up(shop, session, plan.request, owner, **known)
+        guarded(shop, session, plan.request, facts, recorded=recorded)
+        if recorded:
             return None
         job_id = f"j{len(session.jobs) + 1}-{secrets.token_hex(3)}"
         task = plan.task(session, job_id)

@@ -24,6 +24,24 @@ def test_making_the_same_file_again_gives_no_fresh_questions():
     assert refusal.code == "HUMAN_UNAVAILABLE"
 
 
+def test_what_is_recorded_needs_no_room_no_turn_and_no_package():
+    session = worlds.begun(*worlds.profiled(1), worlds.started(2, "optimize_model", "v1"))
+    request = Request("profile_model", identity="r1")
+    idle = worlds.begun(*worlds.profiled(1))
+    for busy, facts, code in (
+        (session, Facts(owner="uid:0"), "SESSION_BUSY"),
+        (idle, Facts(owner="uid:0", disk_free_mb=1, disk_needed_mb=64), "DISK_SPACE"),
+        (idle, Facts(owner="uid:0", unavailable="not installed"), "UNAVAILABLE"),
+    ):
+        refusal = judge(busy, request, facts)
+        assert refusal
+        assert refusal.code == code
+        assert judge(busy, request, facts, recorded=True) is None
+    other = judge(session, Request("profile_model", identity="r9"), Facts(owner="uid:0"), recorded=True)
+    assert other
+    assert other.code == "INVALID_ARGUMENT"
+
+
 def test_a_no_given_in_another_session_holds_even_where_the_file_passes_here():
     steps = [*worlds.created(2, 2, sha256=SAME), *worlds.benchmarked(3, "v2"), *worlds.validated(4, "v2", "PASS")]
     session = worlds.begun(*worlds.profiled(1), *steps)

@@ -56,6 +56,7 @@ async def finish(folder: Path) -> Finished:
         again: dict[str, Any] = {**of, "step": {"technique": "simplify"}}
         answers["started"] = await agent.call("optimize_model", **again, wait_s=0)
         answers["joined"] = await agent.call("optimize_model", **again, wait_s=0)
+        answers["profiled again"] = await agent.call("profile_model", **of, iterations=100)
         answers["busy"] = await agent.call("benchmark_variant", **of, variant_id="baseline")
         made = await step("optimize_model", **again)
         variant = {**of, "variant_id": made["variant"]["variant_id"]}

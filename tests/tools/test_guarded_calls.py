@@ -79,6 +79,15 @@ async def test_work_starts_only_where_it_fits(tmp_path: Path, monkeypatch: pytes
         assert "12 MB free" in refusal["message"]
 
 
+async def test_what_is_recorded_is_read_again_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    planted.plant(tmp_path, *planted.variant(tmp_path, 1, "PASS"), *planted.variant(tmp_path, 2, None))
+    monkeypatch.setattr(Workshop, "disk_free_mb", lambda _: 12.0)
+    async with at(settings(tmp_path)) as agent:
+        again = (await agent.call("validate_variant", **V1)).ok()
+        assert again["validation"]["status"] == "PASS"
+        (await agent.call("validate_variant", **OF, variant_id="v2")).refused("DISK_SPACE")
+
+
 async def test_a_step_that_cannot_be_taken_here_says_why_and_where_it_can(tmp_path: Path):
     planted.plant(tmp_path, target_device="jetson-orin-nano")
     async with at(settings(tmp_path)) as agent:

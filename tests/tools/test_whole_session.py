@@ -97,6 +97,12 @@ def test_the_same_call_joins_the_running_job_and_another_is_told_to_wait(finishe
     assert data(finished, "optimize_model")["job_id"] == job
 
 
+def test_the_baseline_is_read_again_while_another_job_runs(finished: Finished):
+    again = finished.answers["profiled again"].ok()
+    assert again["baseline"] == data(finished, "profile_model")["baseline"]
+    assert again["job_id"] == data(finished, "profile_model")["job_id"]
+
+
 def test_a_variant_is_a_new_file_named_after_what_was_done(finished: Finished):
     variant = data(finished, "optimize_model")["variant"]
     path = Path(variant["path"])
