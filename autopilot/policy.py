@@ -131,7 +131,7 @@ def _settle(known: Known, goal: Goal) -> Iterator[Call]:
     undecided = [trial for trial in history.trials.values() if trial.outcome is None]
     for trial in undecided:
         if trial.validation and not trial.passed:
-            reason = f"{trial.validation.status}: not proven to be within the tolerance; a person may still keep it"
+            reason = f"{trial.validation.verdict}: not proven to be within the tolerance; a person may still keep it"
             yield _decide(history, trial, "revert", reason)
         elif not spent and (why := _unmeasurable(known, trial)):
             yield _decide(history, trial, "revert", why)

@@ -147,7 +147,7 @@ def speed(speedup: dict[str, Any]) -> str:
 def remark(trial: Trial) -> str:
     """A variant in half a line, for a person who is to decide on it."""
     v = trial.validation
-    loss = f"{v.status}, drop {v.relative_drop:+.2%}" if v else "not validated"
+    loss = f"{v.verdict}, drop {v.relative_drop:+.2%}" if v else "not validated"
     return f"{trial.variant_id} {trial.artifact.technique}: {trial.speedup:.2f}x, {loss}"
 
 

@@ -233,6 +233,11 @@ class ClassDrop(Record):
         return f"class {self.label} {ruin}: {self.baseline:.2f} -> {self.optimized:.2f} on {self.samples} samples"
 
 
+# How the method of a verdict by parity begins, and what stands beside one by the point estimate.
+PARITY = "parity: "
+BY_POINT = "point estimate, not proven"
+
+
 class Validation(Record):
     """Both models on the same samples. `delta` is positive when worse; `relative_drop` = delta / |baseline|. `classes`:
     those that lose, at most 10, the provably ruined ones first. `user_code` as in `Accuracy`."""
@@ -261,6 +266,13 @@ class Validation(Record):
     def ruined(self) -> list[ClassDrop]:
         """The classes that are provably ruined, of those that are listed."""
         return [c for c in self.classes if c.ruined]
+
+    @property
+    def verdict(self) -> str:
+        """The status as every place shows it: one by the point estimate says so. Parity is no estimate, and a ruined class
+        is proven."""
+        settled = self.evidence == "proven" or self.method.startswith(PARITY) or self.ruined
+        return self.status if settled else f"{self.status} ({BY_POINT})"
 
 
 class FileDigest(Record):
@@ -318,9 +330,11 @@ def _beginning(value: Any, most: int) -> Any:
 
 
 class Variant(Artifact):
-    """An artifact and what has become of it (derived from the session's events)."""
+    """An artifact and what has become of it (derived from the session's events). `verdict`: of its validation, and whether
+    that is a point estimate; None before there is one."""
 
     status: Literal["original", "created", "benchmarked", "PASS", "FAIL", "INCONCLUSIVE", "kept", "reverted"]
+    verdict: str | None = None
 
 
 class Package(Record):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..contract.evaluation import DETECTION
-from ..contract.measures import ClassDrop, Flip, Look, Validation
+from ..contract.measures import PARITY, ClassDrop, Flip, Look, Validation
 from .bench import Bench
 from .data.dataset import open_evaluation
 from .detection.average_precision import found_in_each_image, of_each_image
@@ -127,7 +127,7 @@ def _parity_ruling(
     changed = _changed(baseline, variant) or 0
     outputs = f"outputs differ by {gap.largest:.2g} at most (bound {BOUND:g} of the largest output, {gap.scale:.3g})"
     if changed == 0 and gap.within_bound:
-        return "PASS", f"parity: no decision differs on {len(variant)} samples and {outputs}"
+        return "PASS", f"{PARITY}no decision differs on {len(variant)} samples and {outputs}"
     return status, f"not exact ({changed} decisions and {outputs}); {method}"
 
 

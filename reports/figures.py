@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..contract.measures import BY_POINT
 from ..drawing import bars, percentiles
 from ..drawing.markup import Markup
 from ..drawing.pareto import Picture, fate, picture
@@ -23,7 +24,8 @@ def tradeoff_picture(session: Session) -> Picture:
     opened = session.opened
     return picture(
         list(session.variants.values())[-MOST:],
-        title=f"{opened.model_name} on {opened.target_device}",
+        title=f"{opened.model_name} on {opened.target_device}"
+        + ("" if opened.evidence == "proven" else f" ({BY_POINT})"),
         metric=opened.evaluation.metric,
         baseline=session.baseline,
         tolerance=opened.accuracy_tolerance,

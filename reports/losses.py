@@ -31,7 +31,7 @@ def _of(title: str, v: Validation) -> Markup | None:
     if not v.flips and not v.classes:
         return None
     changed = f", {v.changed_decisions} of {v.samples} decisions change" if v.changed_decisions is not None else ""
-    heading = f"{title} ({v.status}): {len(v.flips)} {'sample' if len(v.flips) == 1 else 'samples'} recorded{changed}"
+    heading = f"{title} ({v.verdict}): {len(v.flips)} {'sample' if len(v.flips) == 1 else 'samples'} recorded{changed}"
     return tag(
         "details",
         tag("summary", heading),

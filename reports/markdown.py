@@ -17,7 +17,7 @@ STEPS = ["Step", "Input", "Output", "Size", "Latency", "Accuracy"]
 
 
 def _title(record: VariantRecord) -> str:
-    return f"{record.artifact.title} ({record.status})"
+    return f"{record.artifact.title} ({record.shown})"
 
 
 def change(share: float) -> str:
@@ -31,7 +31,7 @@ def _row(record: VariantRecord) -> list[str]:
     latency = f"{c.variant.latency_ms.mean:.3f}" if c else "not measured"
     accuracy = f"{v.optimized:.4f}" if v else "not measured"
     speedup = f"{c.speedup.value:.2f}x ({c.speedup.verdict}{record.repeats})" if c else "-"
-    drop = f"{change(-v.relative_drop)} ({v.status})" if v else "-"
+    drop = f"{change(-v.relative_drop)} ({v.verdict})" if v else "-"
     return [_title(record), made.format.upper(), made.precision.upper(), size, latency, accuracy, speedup, drop]
 
 
@@ -65,8 +65,15 @@ def tradeoff_notes(session: Session) -> list[str]:
     return [
         f"{baseline.label if baseline else ''}: {baseline.device if baseline else ''}. Each speedup is from its own run, both "
         f"models in alternation; Acc. Delta is relative to the baseline's {opened.evaluation.metric} on {opened.data.samples} samples.",
+        *_by_point(session),
         *_of_a_variant(session),
     ]
+
+
+def _by_point(session: Session) -> list[str]:
+    if session.opened.evidence == "proven":
+        return []
+    return ["This session judges by the point estimate (evidence='point'): a PASS of it is not proven."]
 
 
 def _of_a_variant(session: Session) -> list[str]:
@@ -96,7 +103,7 @@ def recommendation(session: Session) -> str:
     if c is None or v is None:
         return f"{best} is kept."
     low, high = c.speedup.ci95
-    loss = f"{max(0.0, v.relative_drop):.2%} accuracy loss ({v.status}; {v.method})"
+    loss = f"{max(0.0, v.relative_drop):.2%} accuracy loss ({v.verdict}; {v.method})"
     person = f" Kept by {d.decided_by}." if d and d.by_person else ""
     pace = f"provides {c.speedup.value:.2f}x speedup (95 % interval {low:.2f} to {high:.2f}{record.repeats})"
     if c.speedup.verdict != "faster":
@@ -155,7 +162,7 @@ def comparison_rows(session: Session) -> Rows:
         ["Latency (mean)", f"{b.latency_ms.mean:.3f} ms", f"{o.latency_ms.mean:.3f} ms", f"{gain:.2f}x, {c.speedup.verdict}"],
         ["Latency (P95)", f"{b.latency_ms.p95:.3f} ms", f"{o.latency_ms.p95:.3f} ms", f"{b.latency_ms.p95 / o.latency_ms.p95:.2f}x"],
         ["Memory (peak)", memory_text(b), memory_text(o), f"{c.memory_ratio:.2f}x smaller"],
-        [f"Accuracy ({v.metric})", f"{v.baseline:.4f}", f"{v.optimized:.4f}", f"{0.0 - v.delta:+.4f} ({v.status})"],
+        [f"Accuracy ({v.metric})", f"{v.baseline:.4f}", f"{v.optimized:.4f}", f"{0.0 - v.delta:+.4f} ({v.verdict})"],
         ["Throughput", f"{b.throughput_per_s:.1f}/s", f"{o.throughput_per_s:.1f}/s", f"{o.throughput_per_s / b.throughput_per_s:.2f}x"],
     ]  # fmt: skip
 
@@ -188,7 +195,7 @@ def verdict(session: Session) -> str:
     inside = {"PASS": "within", "FAIL": outside, "INCONCLUSIVE": "not proven within"}[v.status]
     person = f" Accepted by {record.decision.decided_by}." if record.decision and record.decision.by_person else ""
     return (
-        f"{v.status}: the relative accuracy drop of {change(v.relative_drop)} is {inside} the {v.tolerance} tolerance "
+        f"{v.verdict}: the relative accuracy drop of {change(v.relative_drop)} is {inside} the {v.tolerance} tolerance "
         f"({v.method}).{person} Speedup: {c.speedup.value:.2f}x ({c.speedup.verdict}{record.repeats}). Compression: {c.compression:.2f}x."
     )
 

@@ -93,7 +93,7 @@ def _told(event: Event) -> tuple[str, str, str, Tone] | None:
             low, high = v.ci95_relative_drop
             tone: Tone = {"PASS": "good", "FAIL": "bad", "INCONCLUSIVE": "open"}[v.status]  # pyright: ignore[reportAssignmentType]
             drop = f"relative drop {change(v.relative_drop)} ({low:+.2%} to {high:+.2%}), {v.tolerance} allowed"
-            return f"{event.variant_id}: {v.status}", f"{drop}; {v.method}", "agent", tone
+            return f"{event.variant_id}: {v.verdict}", f"{drop}; {v.method}", "agent", tone
         case DecisionRequested():
             return (
                 f"{event.variant_id}: a person is asked",

@@ -76,7 +76,7 @@ def next_step(session: Session) -> tuple[Phase, str]:
 
 def blockers(session: Session) -> str:
     waiting = [
-        f"{v} is {session.variants[v].status} (relative drop {r.relative_drop:+.2%}): a person must decide, or it is reverted"
+        f"{v} is {session.variants[v].shown} (relative drop {r.relative_drop:+.2%}): a person must decide, or it is reverted"
         for v in session.waiting_for_person
         if (r := session.variants[v].validation)
     ]

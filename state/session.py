@@ -62,6 +62,16 @@ class VariantRecord:
         return "benchmarked" if self.comparison else "created"
 
     @property
+    def shown(self) -> str:
+        """The status in words: a verdict by the point estimate says so."""
+        return self.validation.verdict if self.validation and not self.decision else self.status
+
+    @property
+    def verdict(self) -> str | None:
+        """That of its validation, in words; None before there is one."""
+        return self.validation.verdict if self.validation else None
+
+    @property
     def repeats(self) -> str:
         """Says that the benchmark was run again until it was as it is; nothing where it was run once."""
         return f", the last of {self.benchmarks} runs" if self.benchmarks > 1 else ""
@@ -191,7 +201,9 @@ class Session:
             status="original",
         )
         made = [
-            Variant(**r.artifact.model_dump(), status=r.status)  # the status is derived, the rest as recorded
+            Variant(
+                **r.artifact.model_dump(), status=r.status, verdict=r.verdict
+            )  # the status is derived, the rest as recorded
             for r in self.variants.values()
         ]
         return [original, *made]

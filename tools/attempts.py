@@ -32,7 +32,7 @@ class Attempt(NamedTuple):
 def attempts(session: Session) -> list[Attempt]:
     """The steps that made variants, then those that broke, oldest first."""
     made = [
-        Attempt(r.artifact.technique, r.artifact.parameters, variant_id, _became(r.status))
+        Attempt(r.artifact.technique, r.artifact.parameters, variant_id, _became(r.shown))
         for variant_id, r in session.variants.items()
     ]
     return [*made, *(a for job_id, event in session.ended.items() if (a := _broken(session, job_id, event)))]

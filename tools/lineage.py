@@ -52,7 +52,7 @@ class Descent:
         evaluation, name = self.session.opened.evaluation, untrusted(self.origin.file.path.rpartition("/")[2])
         measured = (
             f"measured: {judged.metric} {judged.baseline:.4f} -> {judged.optimized:.4f} on {judged.samples} samples, a "
-            f"relative drop of {judged.relative_drop:.2%} ({judged.status})"
+            f"relative drop of {judged.relative_drop:.2%} ({judged.verdict})"
             if judged
             else f"its {evaluation.metric} was never judged"
         )

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..contract.measures import Comparison, MachineCondition, Measurement, Package, Sustained, TensorInfo, Validation
+from ..contract.measures import (
+    BY_POINT,
+    Comparison,
+    MachineCondition,
+    Measurement,
+    Package,
+    Sustained,
+    TensorInfo,
+    Validation,
+)
 from ..reports.words import MB, memory_text, table
 from ..state.events import (
     BaselineMeasured,
@@ -207,10 +216,11 @@ def sustained_lines(s: Sustained) -> list[str]:
 def validation_log(session: Session, variant_id: str, v: Validation) -> str:
     low, high = v.ci95_relative_drop
     says = {
-        "PASS": "PASS -- within tolerance" if v.evidence == "proven" else "PASS -- by the point rule, not proven",
+        "PASS": "PASS -- within tolerance",
         "FAIL": "FAIL -- a class is provably ruined" if v.ruined else "FAIL -- exceeds tolerance",
         "INCONCLUSIVE": "INCONCLUSIVE -- these samples cannot decide",
     }[v.status]
+    says += f" ({BY_POINT})" if v.verdict != v.status else ""
     more = f" About {v.more_samples_needed} more labelled samples would settle it." if v.more_samples_needed else ""
     stop = ["", "STOP: only a person can keep this variant. Show these numbers to the user, or revert it."]
     options = [f"- {a}" for a in v.alternatives]
@@ -225,7 +235,7 @@ def validation_log(session: Session, variant_id: str, v: Validation) -> str:
             "",
             table(
                 ["Metric", "Baseline", "Optimized", "Delta", "Tolerance", "Status"],
-                [[v.metric, f"{v.baseline:.4f}", f"{v.optimized:.4f}", f"{v.delta:+.4f}", v.tolerance, v.status]],
+                [[v.metric, f"{v.baseline:.4f}", f"{v.optimized:.4f}", f"{v.delta:+.4f}", v.tolerance, v.verdict]],
             ),
             "",
             f"**Relative drop**: {v.relative_drop:+.2%} (95 % interval {low:+.2%} to {high:+.2%}); {v.method}",

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from mcp.types import CallToolResult
 from pydantic import Field
 
+from ..contract.measures import BY_POINT, Variant
 from ..contract.text import untrusted
 from ..state.block import completion, state_block
 from ..state.events import CallRefused, DecisionMade, JobFailed, JobStarted, VariantBenchmarked, VariantValidated
@@ -84,7 +85,7 @@ async def get_state(session_id: SessionId, ctx: Ctx) -> Annotated[CallToolResult
     reply = StateReply(
         state=state_block(session), message=message, variants=shown, completion=criteria, history=history
     )
-    rows = [[v.variant_id, v.parent_id or "-", v.technique, v.precision, str(v.size_bytes), v.status] for v in shown]
+    rows = [[v.variant_id, v.parent_id or "-", v.technique, v.precision, str(v.size_bytes), _status(v)] for v in shown]
     log = "\n".join(
         [
             table(["Variant", "Parent", "Technique", "Precision", "Bytes", "Status"], rows),
@@ -94,6 +95,13 @@ async def get_state(session_id: SessionId, ctx: Ctx) -> Annotated[CallToolResult
         ]
     )
     return result(reply, log)
+
+
+def _status(variant: Variant) -> str:
+    """What has become of it; of one that is judged by the point estimate, that it is."""
+    if variant.verdict is None or BY_POINT not in variant.verdict:
+        return variant.status
+    return variant.verdict if variant.verdict.startswith(variant.status) else f"{variant.status}, {variant.verdict}"
 
 
 def history_line(recorded: Recorded) -> HistoryLine:
@@ -114,7 +122,7 @@ def history_line(recorded: Recorded) -> HistoryLine:
                 f"{event.variant_id}: speedup {event.comparison.speedup.value:.3f}, {event.comparison.speedup.verdict}"
             )
         case VariantValidated():
-            detail = f"{event.variant_id}: {event.validation.status}, drop {event.validation.relative_drop:+.2%}"
+            detail = f"{event.variant_id}: {event.validation.verdict}, drop {event.validation.relative_drop:+.2%}"
         case _:
             pass
     return HistoryLine(seq=recorded.seq, at=recorded.at, event=event.kind, detail=untrusted(str(detail), 160))

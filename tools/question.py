@@ -24,7 +24,7 @@ def question(session: Session, variant_id: str, closed: int = 0) -> str:
     # Not model_name: an agent chose that.
     original = untrusted(Path(session.original.path).name)
     # Of one that an agent has given up, too: what a person accepts is the loss.
-    verdict = v.status if v else record.status
+    verdict = v.verdict if v else record.status
     lines = [
         f"May {variant_id} of {original} ({_made(made.title, variant_id)}, {made.precision}) be kept although it is {verdict}?"
     ]
@@ -76,7 +76,7 @@ def _else(session: Session, v: Validation | None) -> str:
     if best and best.comparison and best.validation:
         kept = (
             f"{best.artifact.title} is kept, {best.comparison.speedup.value:.2f} times as fast, accuracy "
-            f"{change(-best.validation.relative_drop)} ({best.validation.status})."
+            f"{change(-best.validation.relative_drop)} ({best.validation.verdict})."
         )
     options = v.alternatives[:MOST_ALTERNATIVES] if v else []
     return " ".join([kept, *(["To try instead: " + " ".join(options)] if options else [])])

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from mcp.types import CallToolResult
 
 from ..contract.devices import DEVICES
-from ..contract.measures import UNBOUNDED
+from ..contract.measures import BY_POINT, UNBOUNDED
 from ..contract.refusals import Refusal
 from ..contract.steps import Step, precision_asked, takes
 from ..state.block import state_block
@@ -105,7 +105,7 @@ def _before_optimizing(session: Session) -> list[Recommendation]:
 
 
 def _undecided_failure(session: Session, variant_id: str) -> list[Recommendation]:
-    status = session.variants[variant_id].status
+    status = session.variants[variant_id].shown
     revert: dict[str, Any] = {
         "variant_id": variant_id,
         "outcome": "revert",
@@ -129,7 +129,9 @@ def _passed(session: Session, variant_id: str) -> Recommendation:
     smaller = comparison is not None and comparison.compression > 1.05
     worth = verdict == "faster" or smaller
     why = {"faster": "faster", "slower": "slower", "undecided": "not measurably faster"}[verdict]
-    reason = f"{variant_id} passed and is {why}{' and smaller' if smaller else ''}."
+    judged = session.variants[variant_id].validation
+    by_point = f" ({BY_POINT})" if judged and judged.verdict != judged.status else ""
+    reason = f"{variant_id} passed{by_point} and is {why}{' and smaller' if smaller else ''}."
     outcome = "keep" if worth else "revert"
     return _say(session, "decide_variant", reason, "keep what helps, revert what does not", variant_id=variant_id, outcome=outcome, reason=reason)  # fmt: skip
 

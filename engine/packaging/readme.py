@@ -134,5 +134,5 @@ def _accuracy(validation: Validation) -> str:
     return (
         f"{untrusted(validation.metric)}: original {validation.baseline:.4f}, this model {validation.optimized:.4f}, on the"
         f" same {validation.samples} samples. Relative drop {validation.relative_drop:+.2%}"
-        f" (95 % interval {low:+.2%} to {high:+.2%}); tolerance {untrusted(validation.tolerance)}: {validation.status}.{ruined}{code}"
+        f" (95 % interval {low:+.2%} to {high:+.2%}); tolerance {untrusted(validation.tolerance)}: {validation.verdict}.{ruined}{code}"
     )

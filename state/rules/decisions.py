@@ -37,7 +37,7 @@ def _ask_first(session: Session, variant_id: str, record: VariantRecord) -> Refu
     )
     return refuse(
         "DECISION_REQUIRED",
-        f"{variant_id} is {validation.status if validation else 'unmeasured'} ({drop}). Only a person can keep it. Show the "
+        f"{variant_id} is {validation.verdict if validation else 'unmeasured'} ({drop}). Only a person can keep it. Show the "
         "numbers to the user, then ask through decide_variant, or revert it.",
         call(session, "decide_variant", "gives it up", variant_id=variant_id, outcome="revert", reason="..."),
         call(session, "decide_variant", "asks a person", variant_id=variant_id, outcome="keep", reason="..."),
@@ -69,7 +69,7 @@ def human_unavailable(session: Session, request: Request, facts: Facts) -> Refus
         return None
     closed = f"the question on {request.variant_id} was closed unanswered {closings} times"
     because = closed if facts.asking == "chat" else facts.cannot_ask_because
-    status = record.validation.status if record.validation else "unmeasured"
+    status = record.verdict or "unmeasured"
     return refuse(
         "HUMAN_UNAVAILABLE",
         f"{request.variant_id} is {status}: only a person can keep it, and {because}. Tell the user: "

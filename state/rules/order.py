@@ -58,7 +58,7 @@ def one_at_a_time(session: Session, request: Request, _facts: Facts) -> Refusal 
         return None
     return refuse(
         "ONE_AT_A_TIME",
-        f"{request.variant_id} is {parent.status}: a step starts from the baseline or from a kept variant.",
+        f"{request.variant_id} is {parent.shown}: a step starts from the baseline or from a kept variant.",
         call(session, "decide_variant", "keeps it", variant_id=request.variant_id, outcome="keep", reason="..."),
         *_from_the_best(session, request),
     )
