@@ -28,7 +28,7 @@ def tradeoff_picture(session: Session) -> Picture:
         + ("" if opened.evidence == "proven" else f" ({BY_POINT})"),
         metric=opened.evaluation.metric,
         baseline=session.baseline,
-        tolerance=opened.accuracy_tolerance,
+        tolerance=session.tolerance,
         tolerance_kind=opened.tolerance_kind,
         reference=session.first_accuracy,
     )

@@ -134,7 +134,7 @@ def state_block(session: Session) -> StateBlock:
         target_device=opened.target_device,
         baseline_latency_ms=_rounded(baseline_latency),
         baseline_accuracy=_rounded(baseline_accuracy),
-        accuracy_tolerance=tolerance_text(opened.accuracy_tolerance, opened.tolerance_kind),
+        accuracy_tolerance=tolerance_text(session.tolerance, opened.tolerance_kind),
         optimizations_applied=", ".join(a.technique for a in session.chain(session.best)) or "none",
         current_best_latency_ms=_rounded(best_latency),
         current_best_accuracy=_rounded(best_accuracy),

@@ -140,6 +140,22 @@ class Session:
         return self.baseline.accuracy.value if self.baseline and self.baseline.accuracy else None
 
     @property
+    def tolerance(self) -> float:
+        """The tolerance that counts, in the session's kind: an absolute one is cut to the policy's share of the accuracy that
+        it refers to, once that is known. Before the session was opened nobody could be asked whether it is loose."""
+        opened, accuracy = self.opened, self.first_accuracy
+        if opened.tolerance_kind == "relative" or accuracy is None:
+            return opened.accuracy_tolerance
+        return min(opened.accuracy_tolerance, opened.max_tolerance * abs(accuracy))
+
+    @property
+    def allowed_loss(self) -> float | None:
+        """The tolerance in units of the metric; None before the accuracy that it refers to is known."""
+        if self.first_accuracy is None:
+            return None
+        return self.tolerance * (abs(self.first_accuracy) if self.opened.tolerance_kind == "relative" else 1.0)
+
+    @property
     def first_outcomes(self) -> FileIdentity | None:
         """The per-sample outcomes that variants are judged against: those of the accuracy above."""
         origin = self.opened.derived_from

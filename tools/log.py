@@ -71,6 +71,17 @@ def preflight_log(opened: SessionOpened) -> str:
     return "\n".join([f"### Pre-flight: {opened.model_name}", "", *rows, "", "Proceeding to PROFILE phase."])
 
 
+def _cut(session: Session) -> list[str]:
+    """Says that an absolute tolerance is more than the policy allows of this baseline."""
+    opened, counts = session.opened, session.tolerance
+    if counts >= opened.accuracy_tolerance:
+        return []
+    return [
+        f"**Tolerance**: {counts:.6g} absolute, the policy's {opened.max_tolerance:.6g} of the baseline's value; the "
+        f"{opened.accuracy_tolerance:.6g} that was asked for is wider. Only the policy file allows more (max_tolerance)."
+    ]
+
+
 def profile_log(session: Session, measured: Measurement) -> str:
     opened, latency = session.opened, measured.latency_ms
     accuracy = measured.accuracy
@@ -97,6 +108,7 @@ def profile_log(session: Session, measured: Measurement) -> str:
             "",
             f"**Accuracy** (dataset={Path(opened.evaluation.dataset_path).name}, N={accuracy.n if accuracy else 0}):",
             table(["Metric", "Value"], metric_rows),
+            *_cut(session),
             *([f"The value is computed by user code: {accuracy.user_code}"] if accuracy and accuracy.user_code else []),
             "",
             f"**Memory**: {memory_text(measured)} peak",

@@ -111,7 +111,7 @@ async def validate_variant(
             interface=session.interface,
             evaluation=opened.evaluation,
             data_digest=opened.data.digest,
-            tolerance=effective_tolerance(session),
+            tolerance=session.tolerance,
             tolerance_kind=opened.tolerance_kind,
             evidence=opened.evidence,
             # Parity with a model that has lost already says nothing of what is left of the first one.
@@ -144,12 +144,3 @@ def asked_precision(session: Session, variant: str) -> Precision | None:
     steps = reversed(session.chain(variant))
     asked: list[Precision | None] = [precision_asked(made.technique, made.parameters) for made in steps]
     return next((precision for precision in asked if precision is not None), None)
-
-
-def effective_tolerance(session: Session) -> float:
-    """The session's tolerance; an absolute one is bounded by the policy's share of the baseline: when the session was
-    opened nobody could be asked whether it is loose."""
-    opened, accuracy = session.opened, session.first_accuracy
-    if opened.tolerance_kind == "relative" or accuracy is None:
-        return opened.accuracy_tolerance
-    return min(opened.accuracy_tolerance, opened.max_tolerance * abs(accuracy))

@@ -51,7 +51,7 @@ async def optimize_model(
             training_path=opened.training_path if trained else None,
             training_digest=opened.training.digest if trained and opened.training else None,
             baseline_path=session.original.path if trained else None,
-            tolerance=opened.accuracy_tolerance,
+            tolerance=session.tolerance,
             tolerance_kind=opened.tolerance_kind,
             student_path=str(student) if student else None,
             student_sha256=shop.fingerprints.path(student) if student else None,

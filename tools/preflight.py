@@ -13,6 +13,7 @@ from ..engine.runtimes.catalog import RUNTIMES, installed
 from ..engine.sandbox import capabilities
 from ..state.block import tolerance_text
 from ..state.events import PreflightItem, SessionOpened
+from ..state.session import Session
 from .inspecting import LOAD_SECONDS
 from .workshop import Workshop
 
@@ -47,6 +48,14 @@ def _deployment(device: str, format: str) -> str:
     return f"{device}: {facts.runs}; {format} {way}"
 
 
+def _bar(opened: SessionOpened) -> str:
+    """The tolerance that counts, as far as it is known yet, and the kind of evidence."""
+    text = tolerance_text(Session(opened).tolerance, opened.tolerance_kind)
+    unbounded = opened.tolerance_kind == "absolute" and opened.derived_from is None
+    bound = f", at most {opened.max_tolerance:.6g} of the baseline's once that is measured" if unbounded else ""
+    return f"{text}{bound}, {opened.evidence}"
+
+
 def preflight(shop: Workshop, opened: SessionOpened, seen: Inspected) -> list[PreflightItem]:
     """The seeds' checklist, and whether the sandbox holds."""
     data, load = opened.data, seen.model.load_seconds
@@ -72,7 +81,7 @@ def preflight(shop: Workshop, opened: SessionOpened, seen: Inspected) -> list[Pr
         item("Target device identified", True, f"{_deployment(opened.target_device, seen.model.format)}; {shop.stamp(opened.target_device).label}"),
         item("Test dataset available", True, f"{data.samples} samples, {data.classes or 'no'} classes"),
         item("Accuracy metric defined", True, f"{opened.evaluation.metric}{f', by user code: {by_user}' if by_user else ''}"),
-        item("Accuracy tolerance defined", True, f"{tolerance_text(opened.accuracy_tolerance, opened.tolerance_kind)}, {opened.evidence}"),
+        item("Accuracy tolerance defined", True, _bar(opened)),
         item("Latency target defined", target is not None, f"{target} ms" if target else "none given", False),
         item("Calibration dataset available", calibration is not None, f"{calibration.samples} samples" if calibration else "none: INT8 with calibration will be refused", False),
         item("Training dataset available", training is not None, f"{training.samples} samples" if training else "none: pruning, QAT and distillation will be refused", False),

@@ -32,7 +32,7 @@ def metadata(session: Session, variant_id: str) -> dict[str, Any]:
         "calibration": {"path": opened.calibration_path, "sha256": opened.calibration_digest},
         "training": {"path": opened.training_path, "sha256": opened.training_digest},
         "bar": {
-            "tolerance": tolerance_text(opened.accuracy_tolerance, opened.tolerance_kind),
+            "tolerance": tolerance_text(session.tolerance, opened.tolerance_kind),
             "evidence": opened.evidence,
             "loosened_by": opened.loosened_by,
         },

@@ -79,7 +79,7 @@ def _of_event(recorded: Recorded, session: Session) -> Iterator[Fact]:
     source = f"event {recorded.seq} ({event.kind})"
     match event:
         case SessionOpened():
-            yield from _opening(event, source)
+            yield from _opening(event, session.tolerance, source)
         case BaselineMeasured():
             yield Fact("speedup", "ratio", 1.0, "the baseline against itself", source, frozenset({BASELINE}))
             yield from _measurement(event.baseline, BASELINE, BASELINE, source)
@@ -119,9 +119,9 @@ def _of_event(recorded: Recorded, session: Session) -> Iterator[Fact]:
             return
 
 
-def _opening(event: SessionOpened, source: str) -> Iterator[Fact]:
+def _opening(event: SessionOpened, tolerance: float, source: str) -> Iterator[Fact]:
     dimension: Dimension = "share" if event.tolerance_kind == "relative" else "points"
-    yield Fact("tolerance", dimension, event.accuracy_tolerance, "accuracy tolerance", source)
+    yield Fact("tolerance", dimension, tolerance, "accuracy tolerance", source)
     size, of = sum(f.bytes for f in event.files), frozenset({BASELINE})
     yield Fact("size", "size", size, "size of the original", source, of)
     if event.latency_target_ms is not None:

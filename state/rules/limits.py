@@ -58,16 +58,15 @@ def no_headroom(session: Session, request: Request, _facts: Facts) -> Refusal | 
 
 def _headroom(session: Session, parent: str) -> float | None:
     """What a model may still lose of the metric, less what one sample counts; None where it is not known."""
-    first, baseline = session.first_accuracy, session.baseline
-    if first is None or baseline is None or baseline.accuracy is None:
+    first, baseline, allowed = session.first_accuracy, session.baseline, session.allowed_loss
+    if first is None or allowed is None or baseline is None or baseline.accuracy is None:
         return None
-    opened, measured = session.opened, baseline.accuracy
+    measured = baseline.accuracy
     record = session.variants.get(parent)
     if record is not None and record.validation is None:
         return None
     now = measured.value if record is None or record.validation is None else record.validation.optimized
     lost = now - first if measured.metric in LOWER_IS_BETTER else first - now
-    allowed = opened.accuracy_tolerance * (abs(first) if opened.tolerance_kind == "relative" else 1.0)
     one_sample = 1 / measured.n if measured.metric in CORRECT_OR_WRONG else 0.0
     return allowed - lost - one_sample
 

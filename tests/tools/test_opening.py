@@ -14,12 +14,18 @@ import numpy as np
 import onnx
 import pytest
 from edgeopt.contract.evaluation import METRICS_OF, Evaluation, Metric, Task
+from edgeopt.contract.measures import Accuracy
 from edgeopt.engine.executor.local import LocalExecutor
 from edgeopt.server import app
+from edgeopt.state.block import state_block
+from edgeopt.state.claims.facts import recorded_facts
 from edgeopt.tools.answers import Refused
 from edgeopt.tools.inputs import check_inputs
-from edgeopt.tools.measuring import effective_tolerance
+from edgeopt.tools.log import profile_log
+from edgeopt.tools.provenance import metadata
 from edgeopt.tools.workshop import Policy, Settings
+from hypothesis import given
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from ..state import worlds
@@ -355,9 +361,53 @@ async def test_the_operators_policy_is_the_bar(tmp_path: Path):
 
 
 @pytest.mark.parametrize("loosened_by", [None, "a person, who was asked about evidence='point'"])
-async def test_an_absolute_tolerance_is_bounded_by_the_policys_share_of_the_baseline(loosened_by: str | None):
-    absolute = {"tolerance_kind": "absolute", "max_tolerance": 0.02, "loosened_by": loosened_by}
-    wide = worlds.begun(*worlds.profiled(), **absolute, accuracy_tolerance=0.9)
-    narrow = worlds.begun(*worlds.profiled(), **absolute, accuracy_tolerance=0.001)
-    assert effective_tolerance(wide) == pytest.approx(0.02 * 0.9)
-    assert effective_tolerance(narrow) == 0.001
+@pytest.mark.parametrize(("asked", "counts"), [(0.9, 0.02 * 0.9), (0.001, 0.001)])
+def test_an_absolute_tolerance_is_bounded_by_the_policys_share_of_the_baseline_wherever_it_is_used(
+    tmp_path: Path, asked: float, counts: float, loosened_by: str | None
+):
+    bar = {"tolerance_kind": "absolute", "max_tolerance": 0.02, "loosened_by": loosened_by, "accuracy_tolerance": asked}
+    assert worlds.begun(**bar).tolerance == asked  # of what, nobody knows yet
+    planted.plant(tmp_path, *planted.variant(tmp_path, 1, "PASS"), **bar)
+    session = planted.recorded(tmp_path)
+    assert session.tolerance == session.allowed_loss == pytest.approx(counts)
+    text = f"{counts:.6g} absolute"
+    assert state_block(session).accuracy_tolerance == text
+    assert metadata(session, "v1")["bar"]["tolerance"] == text
+    assert [f.value for f in recorded_facts(session) if f.quantity == "tolerance"] == [pytest.approx(counts)]
+    assert (text in profile_log(session, worlds.measurement())) == (asked > counts)
+
+
+async def test_a_step_may_spend_no_more_than_the_tolerance_that_counts(tmp_path: Path):
+    planted.plant(tmp_path, tolerance_kind="absolute", accuracy_tolerance=0.9, max_tolerance=0.02)
+    async with at(settings(tmp_path)) as agent:
+        step = {"technique": "simplify"}
+        await agent.call("optimize_model", session_id=planted.SESSION, step=step, parent="baseline", wait_s=0)
+    (job,) = [j for j in planted.recorded(tmp_path).jobs.values() if j.tool == "optimize_model"]
+    assert job.spec["task"]["tolerance"] == pytest.approx(0.02 * 0.9)
+
+
+@given(
+    value=st.floats(0.01, 100),
+    asked=st.floats(0, 1),
+    allowed=st.floats(0, 1),
+    kind=st.sampled_from(["relative", "absolute"]),
+)
+def test_no_absolute_tolerance_allows_more_than_the_policys_relative_one(
+    value: float, asked: float, allowed: float, kind: str
+):
+    started, measured = worlds.profiled()
+    accuracy = Accuracy(metric="rmse", value=value, n=100, ci95=(value, value))
+    baseline = worlds.measurement().model_copy(update={"accuracy": accuracy})
+    session = worlds.begun(
+        started,
+        measured.model_copy(update={"baseline": baseline}),
+        accuracy_tolerance=asked,
+        tolerance_kind=kind,
+        max_tolerance=allowed,
+    )
+    assert session.allowed_loss is not None
+    if kind == "absolute":
+        assert session.allowed_loss <= allowed * value
+        assert session.allowed_loss <= asked
+    else:
+        assert session.allowed_loss == asked * value
