@@ -299,6 +299,19 @@ class LooseningLeft(Record):
     client: str
 
 
+class LookAnswered(Record):
+    """In the ledger of an original: what a person said of one look more than the policy allows, at this variant and these
+    samples; `number` counts the questions on the variant that nobody answered."""
+
+    kind: Literal["LookAnswered"] = "LookAnswered"
+    session_id: str
+    variant_sha256: Sha256
+    data_digest: Sha256
+    outcome: Literal["accept", "refuse", "unanswered"]
+    number: int
+    answered_by: str
+
+
 class VariantMade(Record):
     """In the stream of a file's or of weights' digest: these are a variant of that original, and no original."""
 
@@ -331,6 +344,7 @@ Event = (
     | LeaveRefused
     | LooseningRefused
     | LooseningLeft
+    | LookAnswered
     | VariantMade
 )
 JOB_ENDS = (

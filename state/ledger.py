@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from .events import (
     LeaveRefused,
+    LookAnswered,
     LookTaken,
     LooseningLeft,
     LooseningRefused,
@@ -58,6 +59,7 @@ class Ledger:
     refused: tuple[LeaveRefused, ...] = ()
     loosening_refused: tuple[LooseningRefused, ...] = ()
     loosening_left: tuple[LooseningLeft, ...] = ()
+    look_answers: tuple[LookAnswered, ...] = ()
 
     def at(self, samples: list[str], count: int) -> list[LookTaken]:
         """The looks at samples of which these are most, or that are most of these: such sets are one."""
@@ -97,6 +99,21 @@ class Ledger:
         """Whether a person did not let this very variant be opened as an original."""
         return any(r.variant_sha256 == variant_sha256 for r in self.refused)
 
+    def look_granted(self, variant_sha256: str, data_digest: str) -> bool:
+        """Whether a person allowed a look beyond the budget at this very variant and these very samples."""
+        return any(a.data_digest == data_digest for a in self._said_of_look(variant_sha256, "accept"))
+
+    def look_refused(self, variant_sha256: str) -> bool:
+        """Whether a person allowed no look beyond the budget at this very variant."""
+        return bool(self._said_of_look(variant_sha256, "refuse"))
+
+    def look_unanswered(self, variant_sha256: str) -> int:
+        """How often the question about such a look was closed unanswered."""
+        return len(self._said_of_look(variant_sha256, "unanswered"))
+
+    def _said_of_look(self, variant_sha256: str, outcome: str) -> list[LookAnswered]:
+        return [a for a in self.look_answers if a.variant_sha256 == variant_sha256 and a.outcome == outcome]
+
     def bar_refused(self, tolerance: float, evidence: str) -> bool:
         """Whether a person said no to this bar, or to one that is no looser in anything: `tolerance` is a share of the
         baseline, and the point estimate is looser than proof."""
@@ -114,4 +131,5 @@ def fold(recorded: Iterable[Recorded]) -> Ledger:
         refused=tuple(e for e in events if isinstance(e, LeaveRefused)),
         loosening_refused=tuple(e for e in events if isinstance(e, LooseningRefused)),
         loosening_left=tuple(e for e in events if isinstance(e, LooseningLeft)),
+        look_answers=tuple(e for e in events if isinstance(e, LookAnswered)),
     )

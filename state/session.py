@@ -17,6 +17,7 @@ from .events import (
     JobFailed,
     JobStarted,
     LeaveRefused,
+    LookAnswered,
     LookTaken,
     LooseningLeft,
     LooseningRefused,
@@ -243,9 +244,10 @@ def _apply(session: Session, event: Event) -> Session:
             | LeaveRefused()
             | LooseningRefused()
             | LooseningLeft()
+            | LookAnswered()
             | VariantMade()
         ):
-            return session  # the last eight belong to other streams than a session's
+            return session  # the last nine belong to other streams than a session's
         case JobStarted():
             return replace(session, jobs=session.jobs | {event.job_id: event})
         case BaselineMeasured():

@@ -60,15 +60,17 @@ def _format(shop: Workshop, session: Session, request: Request) -> dict[str, Any
 
 
 def _ledger(shop: Workshop, session: Session, request: Request) -> dict[str, Any]:
-    """What the ledger of the original says of this variant. A look that is paid for costs nothing again."""
+    """What the ledger of the original says of this variant. A look that is paid for costs nothing again, and one that a
+    person has granted is not of the budget."""
     record = session.variants.get(request.variant_id or BASELINE)
     if record is None:
         return {}
     ledger, _ = read(shop, session)
     sha256 = record.artifact.sha256
-    paid = ledger.known(sha256, session.opened.data.digest)
+    digest = session.opened.data.digest
+    free = ledger.known(sha256, digest) or ledger.look_granted(sha256, digest)
     return {
-        "looks_spent": 0 if paid else spent(ledger, session),
+        "looks_spent": 0 if free else spent(ledger, session),
         "turned_down_before": ledger.turned_down(sha256),
         "left_open_before": ledger.left_open(sha256),
     }

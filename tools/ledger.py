@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..contract.measures import Validation
 from ..state.events import (
     LeaveRefused,
+    LookAnswered,
     LookTaken,
     LooseningLeft,
     LooseningRefused,
@@ -71,7 +72,7 @@ def take_look(shop: Workshop, session: Session, variant_sha256: str) -> LookTake
         return look
 
 
-Entry = PersonAnswered | VariantJudged | QuestionLeft | LeaveRefused | LooseningRefused | LooseningLeft
+Entry = PersonAnswered | VariantJudged | QuestionLeft | LeaveRefused | LooseningRefused | LooseningLeft | LookAnswered
 
 
 def remember(shop: Workshop, session: Session, entry: Entry) -> None:

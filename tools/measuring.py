@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from mcp.server.mcpserver import ElicitationResult, Resolve
 from mcp.types import CallToolResult
 from pydantic import Field
 
@@ -14,8 +15,10 @@ from ..state.ledger import ALPHA
 from ..state.request import Request
 from ..state.session import BASELINE, Session
 from .answers import BenchmarkReply, ValidationReply, refuse
+from .asking import client_name
 from .ledger import take_look
-from .road import Ctx, Plan, enter, identity, resolve, shop_of, work
+from .looking import OneMoreLook, ask_for_look, settle
+from .road import Ctx, Plan, enter, identity, in_thread, resolve, shop_of, work
 from .types import Iterations, SessionId, VariantId, WaitS
 
 # Judging the baseline against itself says how far it repeats; there is nothing to pass.
@@ -88,13 +91,18 @@ def _check_sustained(seconds: float, job_minutes: float) -> None:
 
 
 async def validate_variant(
-    session_id: SessionId, variant_id: VariantId, ctx: Ctx, wait_s: WaitS = None
+    session_id: SessionId,
+    variant_id: VariantId,
+    ctx: Ctx,
+    answer: Annotated[ElicitationResult[OneMoreLook], Resolve(ask_for_look)],
+    wait_s: WaitS = None,
 ) -> Annotated[CallToolResult, ValidationReply]:
     """Measure a variant's accuracy on the whole evaluation set, sample by sample against the baseline. PASS, FAIL or
     INCONCLUSIVE; anything but PASS stops everything until a person decides or the variant is reverted."""
     shop = shop_of(ctx)
     session = await enter(ctx, session_id)
     variant = resolve(session, variant_id)
+    await in_thread(shop, settle, shop, session, variant, answer, client_name(ctx))
     arguments: dict[str, Any] = {"variant_id": variant}
 
     def task(session: Session, _job_id: str) -> Task:

@@ -28,8 +28,9 @@ def look_budget(session: Session, request: Request, facts: Facts) -> Refusal | N
         return None
     return refuse(
         "LOOK_BUDGET",
-        f"The policy allows {facts.looks_allowed} looks at the evaluation set, and all are spent. Only the operator can "
-        "enlarge the budget (look_budget in the policy file). What was not validated can be given up.",
+        f"The policy allows {facts.looks_allowed} looks at the evaluation set, and all are spent. One more is a person's to "
+        "allow, whom validate_variant asks where the client can and nobody has left the question open three times; or the "
+        "operator enlarges the budget (look_budget in the policy file). What was not validated can be given up.",
         call(
             session,
             "decide_variant",

@@ -20,6 +20,7 @@ from edgeopt.state.events import (
     Event,
     JobFailed,
     LeaveRefused,
+    LookAnswered,
     LookTaken,
     LooseningLeft,
     LooseningRefused,
@@ -85,6 +86,14 @@ def story() -> list[Event]:
         LeaveRefused(variant_sha256=sha256, refused_by="person"),
         LooseningRefused(tolerance=0.5, evidence="point", refused_by="person"),
         LooseningLeft(number=1, client="c"),
+        LookAnswered(
+            session_id=SESSION,
+            variant_sha256=sha256,
+            data_digest="d",
+            outcome="accept",
+            number=1,
+            answered_by="person",
+        ),
         VariantMade(original_sha256=sha256, original_path="/m", session_id=SESSION, variant_id="v1"),
     ]
     return [*(r.event for r in worlds.grown(session, *rest).history), *ledgers]
