@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from mcp import Client, MCPError
 from mcp.types import Implementation
 
 from .. import __version__
+from ..contract.places import is_the_originals
 from ..drawing.pareto import as_text
 from ..drawing.scatter import as_svg
 from .calling import finish, server
@@ -30,6 +30,8 @@ FIXED = (
     *("model", "data", "calibration", "target", "metric", "preprocessing", "decoding", "tolerance", "latency_ms"),
     *("adapter", "metric_code", "loader"),
 )
+# Writes a text to a file, which it replaces only where it is one of ours; OSError where it cannot.
+Write = Callable[[Path, str], Path]
 
 
 class BadCommand(Exception):
@@ -70,8 +72,8 @@ class Wish:
         )
 
 
-def run(wish: Wish) -> int:
-    """Carries the command out; the exit code.
+def run(wish: Wish, write: Write) -> int:
+    """Carries the command out; the exit code. `write` puts the pictures and tables into --output-dir.
 
     Raises:
         BadCommand: before anything was done, or when the server could not go on.
@@ -83,7 +85,7 @@ def run(wish: Wish) -> int:
         raise BadCommand(
             "name the model and its evaluation set (edgeopt optimize MODEL --data DATA), or --resume SESSION."
         )
-    flight = _Flight(wish)
+    flight = _Flight(wish, write)
     try:
         return anyio.run(flight.fly)
     except KeyboardInterrupt:
@@ -110,8 +112,9 @@ def _cause(error: BaseException) -> BaseException:
 class _Flight:
     """One run of the command."""
 
-    def __init__(self, wish: Wish) -> None:
+    def __init__(self, wish: Wish, write: Write) -> None:
         self.wish = wish
+        self.write = write
         self.goal = wish.goal
         self.screen = Screen(self.goal)
         self.session: str | None = wish.resume
@@ -123,6 +126,8 @@ class _Flight:
         else:
             paths = _existing(wish.model, wish.data, wish.calibration)
             codes = tuple(_file_of(code) for code in (wish.adapter, wish.metric_code, wish.loader) if code)
+        if self.goal.output_dir:
+            _check_place(Path(self.goal.output_dir), original=paths[0])
         options = [part for code in codes for part in ("--allow-user-code", code)]
         options += ["--output-root", self.goal.output_dir] if self.goal.output_dir else []
         options += ["--allow-pickle"] if wish.allow_pickle else []
@@ -205,19 +210,29 @@ class _Flight:
         shown = history.picture()
         self.screen.say("")
         self.screen.say(as_text(shown, min(72, self.screen.console.width - 24)))
-        place = Path(self.goal.output_dir or (Path(ended.report_files[0]).parent if ended.report_files else Path.cwd()))
-        place.mkdir(parents=True, exist_ok=True)
-        file = place / f"{history.model_name}-pareto.svg"
-        file.write_text(as_svg(shown), encoding="utf-8")
-        if self.goal.output_dir and ended.report:
-            (place / f"{history.model_name}-tradeoff.md").write_text(ended.report, encoding="utf-8")
         self.screen.say("")
-        self.screen.say(f"The picture: {file}")
         pages = [Path(written) for written in ended.report_files if written.endswith(".html")]
-        if self.goal.output_dir:
-            pages = [Path(shutil.copyfile(page, place / f"{history.model_name}-report.html")) for page in pages]
+        place = Path(self.goal.output_dir) if self.goal.output_dir else pages[0].parent if pages else None
+        if place is None:
+            return
+        self._put("The picture", place / f"{history.model_name}-pareto.svg", as_svg(shown))
+        if self.goal.output_dir and ended.report:
+            self._put("The table", place / f"{history.model_name}-tradeoff.md", ended.report)
         for page in pages:
-            self.screen.say(f"The report, with pictures: {page}")
+            if self.goal.output_dir:
+                self._put(
+                    "The report, with pictures", place / f"{history.model_name}-report.html", page.read_text("utf-8")
+                )
+            else:
+                self.screen.say(f"The report, with pictures: {page}")
+
+    def _put(self, what: str, file: Path, text: str) -> None:
+        """Writes what people look at. Where that fails nothing is lost: the session has it, and the package is there."""
+        try:
+            self.screen.say(f"{what}: {self.write(file, text)}")
+        except OSError as error:
+            way_out = "Move what is in the way, or name another --output-dir with --resume"
+            self.screen.say(f"{what} was not written ({error}). {way_out}.", "yellow")
 
     def way_on(self, before: str = "") -> str:
         """How to go on, where there is a session."""
@@ -269,6 +284,17 @@ def _existing(*given: Path | None) -> list[Path]:
         if not path.exists():
             raise BadCommand(f"there is no {path}.")
     return found
+
+
+def _check_place(place: Path, original: Path) -> None:
+    """BadCommand where nothing may be written to `place`: the server judges packages alike, but pictures are written here."""
+    if is_the_originals(place, original):
+        raise BadCommand(
+            f"--output-dir {place} is, lies in or holds the original {original}, beside which nothing is written: name a"
+            f" folder of its own, such as {original.parent / 'out'}."
+        )
+    if place.exists() and not place.is_dir():
+        raise BadCommand(f"--output-dir {place} is no folder: name a new one.")
 
 
 def _file_of(code: str) -> str:

@@ -95,13 +95,14 @@ def optimize(
     or the work could not be done, 130 where it was interrupted.
     """
     from ..autopilot.command import BadCommand, Wish, run
+    from ..tools.reporting import put_own
 
     wish = Wish(
         model, data, calibration, target, metric, preprocessing, decoding, tolerance, latency_ms, smaller, budget, adapter,
         metric_code, loader, allow_pickle, tuple(allow_root or ()), output_dir, workspace, resume,
     )  # fmt: skip
     try:
-        raise typer.Exit(run(wish))
+        raise typer.Exit(run(wish, put_own))
     except BadCommand as error:
         fail(str(error), 2)
 

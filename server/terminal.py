@@ -21,7 +21,7 @@ from ..tools.deciding import judged, remember
 from ..tools.ledger import left_open
 from ..tools.question import question
 from ..tools.recording import reconcile
-from ..tools.reporting import put_page
+from ..tools.reporting import put_own
 from ..tools.workshop import Workshop
 
 Ask = Callable[[str], str]
@@ -136,7 +136,7 @@ def print_report(shop: Workshop, session_id: str, html: Path | None = None) -> N
         print(f"{summary(session)}\n\n{tradeoff(session)}")
         return
     try:
-        put_page(html, page(session))
+        put_own(html, page(session))
     except OSError as error:
         raise SystemExit(
             f"edgeopt: {html} cannot be written ({error.strerror}). Name another file with --html."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from ..contract.places import is_the_originals
 from ..contract.text import untrusted
 from .answers import refuse
 from .workshop import Settings
@@ -81,7 +82,7 @@ def output(
         Refused: INVALID_ARGUMENT or BAD_FILE where it is no path at all.
     """
     path = real_path(given, "output folder")
-    if path == original or original in path.parents or (path.is_dir() and path == original.parent):
+    if is_the_originals(path, original):
         return path, "original"
     if not is_below(path, settings.writable) or path in settings.writable or _is_the_servers_own(settings, path):
         return path, "outside"

@@ -23,7 +23,12 @@ from .workshop import Workshop
 
 Kind = Literal["summary", "tradeoff"]
 CARD = "edgeopt/card"
-_PAGE = b"<!DOCTYPE html>"
+# How a page, a picture and a trade-off table of edgeopt's begin.
+_BEGINNINGS = (
+    "<!DOCTYPE html>",
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 840 ',
+    "## Optimization Tradeoff Analysis",
+)
 
 
 async def render_report(
@@ -92,17 +97,19 @@ def put(path: Path, content: str | bytes) -> Path:
     return path
 
 
-def put_page(path: Path, text: str) -> Path:
-    """Writes a page where a person wants it. What lies there already is replaced only where it is a page.
+def put_own(path: Path, text: str) -> Path:
+    """Writes a page, a picture or a trade-off table where a person wants it. What lies there already is replaced only where
+    it is one of edgeopt's, of the same kind.
 
     Raises:
         OSError: it cannot be written, or would replace something else, such as a model.
     """
-    if path.is_symlink() or (path.exists() and not _is_page(path)):
-        raise FileExistsError(errno.EEXIST, "something that is no page of edgeopt's lies there, and stays", str(path))
+    if path.is_symlink() or (path.exists() and not _is_alike(path, text)):
+        raise FileExistsError(errno.EEXIST, "something that is no report of edgeopt's lies there, and stays", str(path))
     return put(path, text)
 
 
-def _is_page(path: Path) -> bool:
+def _is_alike(path: Path, text: str) -> bool:
+    beginning = next((b.encode() for b in _BEGINNINGS if text.startswith(b)), None)
     with path.open("rb") as file:
-        return file.read(len(_PAGE)) == _PAGE
+        return beginning is not None and file.read(len(beginning)) == beginning

@@ -15,7 +15,7 @@ from ...autopilot.calling import finish, server
 from ...autopilot.live import Waiting
 from ...autopilot.person import Person
 from ...autopilot.screen import show_refusal, show_text
-from ...tools.reporting import put_page
+from ...tools.reporting import put_own
 
 HERE = Path(__file__).parent
 MODEL = HERE / "digits_net.onnx"
@@ -135,7 +135,7 @@ async def _play(workspace: Path, report: Path | None) -> int:
 def _copied(page: Path, to: Path, console: Console) -> bool:
     """Whether the page could be put where it was wanted; if not, it is said why."""
     try:
-        put_page(to, page.read_text(encoding="utf-8"))
+        put_own(to, page.read_text(encoding="utf-8"))
     except OSError as error:
         console.print(f"{to} was not written: {error.strerror}.", style="red", markup=False, highlight=False)
         return False

@@ -116,6 +116,41 @@ def test_an_unknown_session_is_said_to_be_one(tmp_path: Path):
     assert (done.returncode, "UNKNOWN_SESSION" in done.stderr) == (2, True), done.stderr
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("place", ["models", "models/net", "models/net/deeper", "elsewhere"])
+def test_nothing_is_written_where_the_original_is(tmp_path: Path, place: str):
+    model = tmp_path / "models" / "net"
+    model.mkdir(parents=True)
+    (model / "saved_model.pb").write_text("a model that is a folder")
+    (tmp_path / "elsewhere").symlink_to(model)
+    (tmp_path / "test.npz").write_text("no data")
+    before = contents(tmp_path)
+    done = edgeopt_says(
+        *("optimize", model, "--data", tmp_path / "test.npz", "--output-dir", tmp_path / place),
+        *("--workspace", tmp_path / "workspace"),
+    )
+    assert (done.returncode, "folder of its own" in done.stderr) == (2, True), done.stderr
+    assert contents(tmp_path) == before
+
+
+def test_a_session_that_goes_on_does_not_write_there_either(tmp_path: Path):
+    keeping(tmp_path)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    done = edgeopt_says(*resume(tmp_path, "--output-dir", str(tmp_path)))
+    assert (done.returncode, "folder of its own" in done.stderr) == (2, True), done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_an_output_folder_that_is_a_file_is_said_to_be_one(tmp_path: Path):
+    keeping(tmp_path)
+    (tmp_path / "out").write_text("mine")
+    done = edgeopt_says(*resume(tmp_path, "--output-dir", str(tmp_path / "out")))
+    assert (done.returncode, "is no folder" in done.stderr) == (2, True), done.stderr
+
+
 # How it ends
 
 
@@ -130,6 +165,35 @@ def test_it_ends_with_the_table_the_picture_and_the_package(tmp_path: Path):
     assert any("v1 int8_static" in (text or "") for text in drawing.getroot().itertext())
     assert "Tradeoff Analysis" in (tmp_path / "out" / "net-tradeoff.md").read_text()
     assert "Tradeoff Analysis" in (tmp_path / "out" / "net-report.html").read_text()
+
+
+def test_what_is_not_its_own_stays_and_the_run_ends_well(tmp_path: Path):
+    keeping(tmp_path)
+    original, out = tmp_path / "net.onnx", tmp_path / "out"
+    before = original.read_bytes()
+    out.mkdir()
+    (out / "net-pareto.svg").symlink_to(original)
+    os.link(original, out / "net-tradeoff.md")
+    (out / "net-report.html").write_text("mine")
+    done = edgeopt_says(*resume(tmp_path, "--output-dir", str(out)))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("was not written") == 3
+    assert original.read_bytes() == before
+    assert (out / "net-pareto.svg").is_symlink() and (out / "net-tradeoff.md").samefile(original)
+    assert (out / "net-report.html").read_text() == "mine"
+    assert len(list(out.iterdir())) == 3
+
+
+def test_its_own_files_are_replaced(tmp_path: Path):
+    keeping(tmp_path)
+    out = tmp_path / "out"
+    for _ in range(2):
+        assert edgeopt_says(*resume(tmp_path, "--output-dir", str(out))).returncode == 0
+        written = contents(out)
+        assert sorted(written) == ["net-pareto.svg", "net-report.html", "net-tradeoff.md"]
+        for name, content in written.items():  # an older one, that a new one takes the place of
+            (out / name).write_bytes(content[:120])
+    assert all(len(content) > 120 for content in written.values())
 
 
 def test_without_a_terminal_a_loss_waits_for_a_person(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import pty
 import select
@@ -24,7 +25,7 @@ def command(folder: Path, session: str = planted.SESSION) -> list[str]:
 
 def read(terminal: int, until: str | None = None) -> str:
     """What appears on the terminal until a text, or until nobody writes any more."""
-    seen, deadline = "", time.monotonic() + 180
+    seen, deadline, decoder = "", time.monotonic() + 180, codecs.getincrementaldecoder("utf-8")()
     while until is None or until not in seen:
         assert time.monotonic() < deadline, seen
         if not select.select([terminal], [], [], 0.1)[0]:
@@ -35,7 +36,7 @@ def read(terminal: int, until: str | None = None) -> str:
             break
         if not chunk:
             break
-        seen += chunk.decode()
+        seen += decoder.decode(chunk)  # a chunk may end within a character
     return seen
 
 
