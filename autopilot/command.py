@@ -28,7 +28,7 @@ ME = Implementation(name="edgeopt optimize", version=__version__)
 # What a session keeps from its opening, of the fields of `Wish`.
 FIXED = (
     *("model", "data", "calibration", "target", "metric", "preprocessing", "decoding", "tolerance", "latency_ms"),
-    *("adapter", "metric_code", "loader"),
+    *("training", "adapter", "metric_code", "loader"),
 )
 # Writes a text to a file, which it replaces only where it is one of ours; OSError where it cannot.
 Write = Callable[[Path, str], Path]
@@ -45,6 +45,7 @@ class Wish:
     model: Path | None = None
     data: Path | None = None
     calibration: Path | None = None
+    training: Path | None = None
     target: str = "cpu-generic"
     metric: str = "top1"
     preprocessing: str | None = None
@@ -124,7 +125,7 @@ class _Flight:
         if wish.resume:
             paths, codes = await self._of_the_session(wish.resume)
         else:
-            paths = _existing(wish.model, wish.data, wish.calibration)
+            paths = _existing(wish.model, wish.data, wish.calibration, wish.training)
             codes = tuple(_file_of(code) for code in (wish.adapter, wish.metric_code, wish.loader) if code)
         if self.goal.output_dir:
             _check_place(Path(self.goal.output_dir), original=paths[0])
@@ -260,6 +261,7 @@ def opening(wish: Wish) -> dict[str, Any]:
         "target_device": wish.target,
         "evaluation": {name: value for name, value in given.items() if value is not None},
         "calibration_path": str(wish.calibration.resolve()) if wish.calibration else None,
+        "training_path": str(wish.training.resolve()) if wish.training else None,
         "accuracy_tolerance": wish.tolerance,
         "latency_target_ms": wish.latency_ms,
         "loader": _absolute(wish.loader),

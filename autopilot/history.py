@@ -56,8 +56,9 @@ class Trial:
 
 @dataclass(frozen=True)
 class History:
-    """What the policy and the screen know of a session. `files`: the model, the evaluation set and the calibration set;
-    `code`: the files of the user's code. `running`: the tools of the jobs that have not ended, by the jobs' ids."""
+    """What the policy and the screen know of a session. `files`: the model, the evaluation set, the calibration set
+    and the training set; `code`: the files of the user's code. `running`: the tools of the jobs that have not ended, by the
+    jobs' ids."""
 
     session_id: str
     model_name: str
@@ -114,7 +115,8 @@ def read(lines: Iterable[str]) -> History:
 
 
 def _opened(event: dict[str, Any]) -> History:
-    files = (event["files"][0]["path"], event["evaluation"]["dataset_path"], event["calibration_path"])
+    sets = (event["evaluation"]["dataset_path"], event["calibration_path"], event["training_path"])
+    files = (event["files"][0]["path"], *sets)
     codes = (event[name] for name in ("user_code", "adapter", "loader"))
     return History(
         session_id=event["session_id"],

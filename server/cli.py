@@ -72,6 +72,7 @@ def optimize(
     model: Annotated[Path | None, typer.Argument(help="The trained model.")] = None,
     data: Annotated[Path | None, typer.Option(help="The labelled evaluation set.")] = None,
     calibration: Annotated[Path | None, typer.Option(help="Samples to calibrate INT8 on, none of them from the evaluation set.")] = None,
+    training: Annotated[Path | None, typer.Option(help="Labelled samples to train a PyTorch model on (pruning, training for INT8), none of them from the evaluation set.")] = None,
     target: Annotated[str, typer.Option(help="jetson-orin-nano, raspberry-pi-5, raspberry-pi-4, cpu-generic")] = "cpu-generic",
     metric: Annotated[str, typer.Option(help="top1, top5, f1_macro, auc, spearman, rmse, mae, map, map50, custom")] = "top1",
     preprocessing: Annotated[str | None, typer.Option(help="As in training: JSON, or a file that holds it.")] = None,
@@ -98,8 +99,8 @@ def optimize(
     from ..tools.reporting import put_own
 
     wish = Wish(
-        model, data, calibration, target, metric, preprocessing, decoding, tolerance, latency_ms, smaller, budget, adapter,
-        metric_code, loader, allow_pickle, tuple(allow_root or ()), output_dir, workspace, resume,
+        model, data, calibration, training, target, metric, preprocessing, decoding, tolerance, latency_ms, smaller, budget,
+        adapter, metric_code, loader, allow_pickle, tuple(allow_root or ()), output_dir, workspace, resume,
     )  # fmt: skip
     try:
         raise typer.Exit(run(wish, put_own))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -54,6 +56,8 @@ def test_only_what_was_given_is_passed_on(tmp_path: Path):
     code = tmp_path / "code.py"
     code.write_text("def metric(outputs, labels): return 1.0\n")
     wish = Wish(tmp_path / "net.onnx", tmp_path / "test.npz", metric="custom", metric_code=f"{code}:metric")
+    trained = opening(replace(wish, training=tmp_path / "train.npz"))
+    assert trained == opening(wish) | {"training_path": str(tmp_path / "train.npz")}
     assert opening(wish) == {
         "model_path": str(tmp_path / "net.onnx"),
         "target_device": "cpu-generic",
@@ -78,6 +82,7 @@ def test_what_cannot_be_begun_is_said_in_a_line(tmp_path: Path):
         ((), "--resume SESSION"),
         ((model,), "--data"),
         ((tmp_path / "none.onnx", "--data", data), "there is no"),
+        ((*both, "--training", tmp_path / "none.npz"), "there is no"),
         ((*both, "--preprocessing", "{scale: 1}"), "--preprocessing"),
         ((*both, "--preprocessing", tmp_path / "none.json"), "--preprocessing"),
         ((*both, "--adapter", "none.py:function"), "FILE:FUNCTION"),
@@ -294,3 +299,19 @@ def test_the_digits_are_optimized_to_a_verified_package(tmp_path: Path):
     assert not session.decided_after_report
     picture = (tmp_path / "out" / "digits_net-pareto.svg").read_text()
     assert all(f"{variant} " in picture for variant in session.variants)
+
+
+@pytest.mark.slow
+def test_a_training_set_is_the_sessions_and_is_readable_when_it_goes_on(tmp_path: Path):
+    training = tmp_path / "train" / "set.npz"
+    training.parent.mkdir()
+    shutil.copyfile(DIGITS / "digits_calibration.npz", training)
+    home = ("--workspace", tmp_path / "workspace", "--budget", "0")
+    given = (DIGITS / "digits_net.onnx", "--data", DIGITS / "digits_test.npz", "--preprocessing", PREPROCESSING)
+    done = edgeopt_says("optimize", *given, "--training", training, *home)
+    assert done.returncode == 1, done.stdout + done.stderr
+    session = whole(tmp_path / "workspace")
+    assert session.opened.training_path == str(training)
+    training.unlink()
+    gone = edgeopt_says("optimize", "--resume", session.session_id, *home)
+    assert (gone.returncode, f"there is no {training}" in gone.stderr) == (2, True), gone.stderr

@@ -51,6 +51,8 @@ def test_the_files_of_a_session_are_known():
     history = read(lines(worlds.begun()))
     assert history.files == ("/models/net.onnx", "/data/test.npz", "/data/calibration.npz")
     assert history.code == ()
+    trained = read(lines(worlds.begun(training_path="/data/train.npz")))
+    assert trained.files == (*history.files, "/data/train.npz")
 
 
 def test_what_is_no_session_is_not_read_as_one():

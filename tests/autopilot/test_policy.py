@@ -83,6 +83,14 @@ def test_an_export_is_kept_as_a_road_and_not_packaged_for_that():
 # When it stops
 
 
+def test_with_a_training_set_a_model_is_pruned_too():
+    for more, expected in (({"training_path": "/data/train.npz"}, True), ({}, False)):
+        server = Server(worlds.begun(source_format="pytorch", **more), [Drawn(1.5, "FAIL")])
+        play(server)
+        tried = {call.arguments["step"]["technique"] for call in server.calls if call.tool == "optimize_model"}
+        assert ("prune_structured" in tried) == expected, tried
+
+
 def test_it_stops_when_the_latency_target_is_met():
     server = new(Drawn(1.2), Drawn(2.0), Drawn(3.0), latency_target_ms=1.1)
     stop, history = play(server)
