@@ -86,9 +86,7 @@ def _before_optimizing(session: Session) -> list[Recommendation]:
     """What must be done before anything new is tried."""
     if session.running:
         job = session.running[0]
-        return [
-            _say(session, "wait_for_job", f"{job.tool} is running.", "finish what runs", job_id=job.job_id, wait_s=50)
-        ]
+        return [_say(session, "wait_for_job", f"{job.tool} is running.", "finish what runs", job_id=job.job_id)]
     if session.baseline is None:
         return [
             _say(session, "profile_model", "Nothing can be judged before the original is measured.", "baseline first")

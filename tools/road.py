@@ -255,19 +255,19 @@ async def wait(ctx: Ctx, session_id: str, job_id: str, wait_s: float | None) -> 
             told = done
         left = deadline - time.monotonic()
         if left <= 0:
-            return _running(session, job_id, done, message)
+            return _running(session, job_id, done, message, shop.settings.max_wait_s)
         await anyio.sleep(min(pause, left))
         pause = min(pause * 1.3, 0.25)
 
 
-def _running(session: Session, job_id: str, done: float, message: str) -> CallToolResult:
+def _running(session: Session, job_id: str, done: float, message: str, usual_s: float) -> CallToolResult:
     reply = Reply(
         status="running",
         state=state_block(session),
         job_id=job_id,
         progress=round(done, 4),
         message=message,
-        suggested_wait_s=50,
+        suggested_wait_s=max(1.0, usual_s),  # nobody should ask without a pause
     )
     return result(reply, f"{job_id} is running ({done:.0%}): {message}. Call wait_for_job.")
 

@@ -15,7 +15,7 @@ from ..state.store import Conflict
 from .answers import CancelReply, Job, JobReply, refuse, result
 from .recording import reconcile
 from .road import Ctx, enter, in_thread, shop_of, wait
-from .types import SessionId
+from .types import SessionId, WaitS
 from .workshop import Workshop
 
 JobId = Annotated[str, Field(max_length=64)]
@@ -28,7 +28,7 @@ def _known(session: Session, job_id: str) -> None:
 
 
 async def wait_for_job(
-    session_id: SessionId, job_id: JobId, ctx: Ctx, wait_s: Annotated[float, Field(ge=0, le=600)] = 50
+    session_id: SessionId, job_id: JobId, ctx: Ctx, wait_s: WaitS = None
 ) -> Annotated[CallToolResult, JobReply]:
     """Wait for a running job; answers as the tool that started it, or `running` again after wait_s seconds."""
     _known(await enter(ctx, session_id), job_id)

@@ -111,6 +111,6 @@ def session_busy(session: Session, request: Request, _facts: Facts) -> Refusal |
     return refuse(
         "SESSION_BUSY",
         f"{job.tool} is running as {job.job_id}. Wait for it, or cancel it.",
-        call(session, "wait_for_job", "waits for it", job_id=job.job_id, wait_s=50),
+        call(session, "wait_for_job", "waits for it", job_id=job.job_id),
         call(session, "cancel_job", "ends it", job_id=job.job_id),
     )

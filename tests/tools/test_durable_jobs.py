@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,22 @@ async def test_one_job_at_a_time_is_joined_waited_for_and_cancelled(tmp_path: Pa
         assert (await agent.call("cancel_job", **of, job_id=job)).ok()["job"]["state"] == "over"
         assert count(tmp_path, of["session_id"], "JobFailed") == 1
         assert (await agent.finish("profile_model", **of, **SHORT)).ok()["baseline"]["latency_ms"]["n"] == 100
+
+
+async def test_who_does_not_say_how_long_waits_as_the_server_is_set(tmp_path: Path):
+    async with at(replace(settings(tmp_path), max_wait_s=2.5)) as agent:
+        of = {"session_id": await opened(agent, tmp_path)}
+        job = await started(agent, of["session_id"], **LONG)
+        busy = (await agent.call("profile_model", **of, **SHORT)).refused("SESSION_BUSY")
+        (recommended,) = (await agent.call("recommend_next", **of)).ok()["recommendations"]
+        for call in (busy["next_calls"][0], recommended):
+            assert (call["tool"], call["arguments"]) == ("wait_for_job", {**of, "job_id": job})
+            began = time.monotonic()
+            waited = await agent.call("wait_for_job", **call["arguments"])
+            assert (waited.status, waited.data["suggested_wait_s"]) == ("running", 2.5)
+            assert 2.5 <= time.monotonic() - began < 45
+        await agent.call("cancel_job", **of, job_id=job)
+        await agent.finish("wait_for_job", **of, job_id=job)
 
 
 async def test_a_job_outlives_its_server_and_is_recorded_once(tmp_path: Path):

@@ -93,7 +93,7 @@ def test_the_same_call_joins_the_running_job_and_another_is_told_to_wait(finishe
     assert finished.answers["started"].status == finished.answers["joined"].status == "running"
     assert data(finished, "joined")["job_id"] == job
     busy = finished.answers["busy"].refused("SESSION_BUSY")
-    assert busy["next_calls"][0]["arguments"] == {"session_id": finished.session_id, "job_id": job, "wait_s": 50}
+    assert busy["next_calls"][0]["arguments"] == {"session_id": finished.session_id, "job_id": job}
     assert data(finished, "optimize_model")["job_id"] == job
 
 
