@@ -53,6 +53,7 @@ class Wish:
     tolerance: float = 0.02
     latency_ms: float | None = None
     smaller: bool = False
+    threads: int | None = None
     budget: float | None = None
     adapter: str | None = None
     metric_code: str | None = None
@@ -68,6 +69,7 @@ class Wish:
         return Goal(
             budget_s=self.budget * 60 if self.budget is not None else None,
             smaller=self.smaller,
+            threads=self.threads,
             person=has_terminal(),
             output_dir=str(self.output_dir.resolve()) if self.output_dir else None,
         )
@@ -153,6 +155,12 @@ class _Flight:
             if not asked.ok:
                 raise BadCommand(f"{asked.problem} (--workspace says where sessions are)")
             history = await recorded(client, session)
+        measured = history.baseline
+        if measured and self.wish.threads not in (None, measured.threads):
+            raise BadCommand(
+                f"the baseline of this session was measured with threads={measured.threads}, and all that is compared with it"
+                " is, too: leave out --threads, or open another session."
+            )
         return _existing(*map(Path, history.files)), history.code
 
     async def _open(self, client: Client) -> str | None:
@@ -239,7 +247,8 @@ class _Flight:
         """How to go on, where there is a session."""
         if self.session is None:
             return "Nothing was opened."
-        return f"{before}Go on with: {command('optimize --resume', self.session, self.wish)}"
+        threads = f" --threads {self.goal.threads}" if self.goal.threads else ""
+        return f"{before}Go on with: {command('optimize --resume', self.session, self.wish)}{threads}"
 
 
 def opening(wish: Wish) -> dict[str, Any]:

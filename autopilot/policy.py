@@ -65,12 +65,14 @@ class Goal:
     """What is asked for. The latency target and the tolerance are the session's own.
 
     `budget_s` bounds the search; the baseline and the package are made whatever it is. `smaller`: a smaller variant is worth
-    keeping, too. `person`: somebody can be asked through this client. `output_dir`: where packages go, each in a folder of
-    its own; below the workspace where it is left out.
+    keeping, too. `threads`: what the baseline is measured on, and with it every comparison; the server's own number where it
+    is left out. `person`: somebody can be asked through this client. `output_dir`: where packages go, each in a folder of its
+    own; below the workspace where it is left out.
     """
 
     budget_s: float | None = None
     smaller: bool = False
+    threads: int | None = None
     person: bool = False
     output_dir: str | None = None
 
@@ -146,7 +148,14 @@ def _search(known: Known, goal: Goal) -> Iterator[Call]:
         return
     for call in (*known.offered, *known.recommended):
         if call.tool in SEARCHING and _is_sound(call, known.history):
-            yield call
+            yield _on_threads(call, goal)
+
+
+def _on_threads(call: Call, goal: Goal) -> Call:
+    """The baseline's measurement fixes the threads of the session: all that is compared runs on as many."""
+    if call.tool != "profile_model" or goal.threads is None:
+        return call
+    return replace(call, arguments={"threads": goal.threads, **call.arguments})
 
 
 def _close(known: Known, goal: Goal) -> Iterator[Call]:

@@ -85,9 +85,9 @@ class Profiled(Record):
 class Optimize(Record):
     """`file_name` is the name of the new file, decided by the server. `calibration_digest`: of the contents of the set, as
     `DataInfo` has it. Here and below, `interface`: the original's, which variants of every format are fed by; None where the
-    model is its own. `device`: the target, whose processor decides the types of quantized numbers; None: this machine. Of
-    steps that train alone: `training_path` and its digest, likewise; `baseline_path`, the original that the tolerance refers
-    to; `student_path`, the model that is taught."""
+    model is its own. `device`: the target, whose processor decides the types of quantized numbers; None: this machine.
+    `threads`: of the session's measurements, for steps that choose by time. Of steps that train alone: `training_path` and its
+    digest, likewise; `baseline_path`, the original that the tolerance refers to; `student_path`, the model that is taught."""
 
     kind: Literal["optimize"] = "optimize"
     parent_path: str
@@ -95,6 +95,7 @@ class Optimize(Record):
     device: str | None = None
     file_stem: str
     interface: Interface | None = None
+    threads: int = 1
     evaluation: Evaluation
     calibration_path: str | None
     calibration_digest: str | None = None

@@ -80,7 +80,7 @@ def run(task: Optimize, bench: Bench) -> Optimized:
     elif searches(task.step):
         made = _search(task, evaluation.preprocessing, parent.path, out, calibration, interface, bench)
     elif isinstance(task.step, SessionOptions):
-        made = _tune(task.step, parent.path, out, evaluation, interface, bench)
+        made = _tune(task.step, parent.path, out, evaluation, interface, task.threads, bench)
     else:
         made = _make(task.step, parent.path, out, calibration, interface, bench)
 
@@ -249,13 +249,19 @@ def _search(
 
 
 def _tune(
-    step: SessionOptions, parent: Path, out: Path, evaluation: Dataset, interface: Interface, bench: Bench
+    step: SessionOptions,
+    parent: Path,
+    out: Path,
+    evaluation: Dataset,
+    interface: Interface,
+    threads: int,
+    bench: Bench,
 ) -> Made:
     """Runs a technique that chooses by time, on the inputs that a benchmark times; their labels are not read."""
     runner = open_runner(parent, interface=interface)
     timed = [runner.native(batch) for batch in rotation(evaluation, runner.inputs, 1)]
     tune = cast(TimedTechnique, technique(step.technique)).tune
-    return _coped_with(step, lambda: tune(parent, step, out, timed, bench))
+    return _coped_with(step, lambda: tune(parent, step, out, timed, threads, bench))
 
 
 def _options(model: Path) -> dict[str, Any]:

@@ -80,6 +80,7 @@ def optimize(
     tolerance: Annotated[float, typer.Option(help="The relative loss that needs no person.", min=0, max=1)] = 0.02,
     latency_ms: Annotated[float | None, typer.Option("--latency-ms", help="Stop when a variant is as fast as this.")] = None,
     smaller: Annotated[bool, typer.Option("--smaller", help="Keep the smallest that passes, not the fastest.")] = False,
+    threads: Annotated[int | None, typer.Option(help="Measure and compare everything on as many threads; 1 by default.", min=1, max=256)] = None,
     budget: Annotated[float | None, typer.Option(help="Minutes after which nothing new is tried.", min=0)] = None,
     adapter: Annotated[str | None, typer.Option(help="FILE:FUNCTION between the outputs and the metric; it may run.")] = None,
     metric_code: Annotated[str | None, typer.Option("--metric-code", help="FILE:FUNCTION, a metric of your own; it may run.")] = None,
@@ -99,8 +100,8 @@ def optimize(
     from ..tools.reporting import put_own
 
     wish = Wish(
-        model, data, calibration, training, target, metric, preprocessing, decoding, tolerance, latency_ms, smaller, budget,
-        adapter, metric_code, loader, allow_pickle, tuple(allow_root or ()), output_dir, workspace, resume,
+        model, data, calibration, training, target, metric, preprocessing, decoding, tolerance, latency_ms, smaller, threads,
+        budget, adapter, metric_code, loader, allow_pickle, tuple(allow_root or ()), output_dir, workspace, resume,
     )  # fmt: skip
     try:
         raise typer.Exit(run(wish, put_own))

@@ -44,6 +44,7 @@ async def optimize_model(
             step=step,
             device=opened.target_device,
             interface=session.interface,
+            threads=session.baseline.threads if session.baseline else 1,
             file_stem=file_stem(session, base, step),
             evaluation=opened.evaluation,
             calibration_path=opened.calibration_path if calibrated else None,

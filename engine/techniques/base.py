@@ -58,8 +58,9 @@ class SearchingTechnique(Protocol):
 
 
 class TimedTechnique(Protocol):
-    def tune(self, parent: Path, step: Any, out: Path, timed: list[Feeds], bench: Bench) -> Made:
-        """As `Technique.run`, of techniques that choose by time: `timed` are real inputs, as the runtime takes them."""
+    def tune(self, parent: Path, step: Any, out: Path, timed: list[Feeds], threads: int, bench: Bench) -> Made:
+        """As `Technique.run`, of techniques that choose by time: `timed` are real inputs, as the runtime takes them;
+        `threads`, on how many the session's benchmarks run."""
         ...
 
 

@@ -29,13 +29,13 @@ CHOICES: dict[str, dict[str, Any]] = {
     "extended": {"level": "extended"},
     "basic": {"level": "basic"},
 }
-# As a benchmark times on one thread, in less time: a choice that gains little is not worth a step.
-_THREADS, _ITERATIONS, _SECONDS = 1, 60, 12.0
+# As a benchmark times, in less time: a choice that gains little is not worth a step.
+_ITERATIONS, _SECONDS = 60, 12.0
 
 
-def tune(parent: Path, step: SessionOptions, out: Path, timed: list[Feeds], bench: Bench) -> Made:
+def tune(parent: Path, step: SessionOptions, out: Path, timed: list[Feeds], threads: int, bench: Bench) -> Made:
     """Writes the parent's graph with the options of the step's choice; with `auto` those that are measured to be the
-    fastest on this machine, none where none is faster. `timed`: real inputs, as the runtime takes them.
+    fastest on this machine on so many threads, none where none is faster. `timed`: real inputs, as the runtime takes them.
 
     By `auto` the same input need not give the same bytes: what is written follows from times.
     """
@@ -49,7 +49,7 @@ def tune(parent: Path, step: SessionOptions, out: Path, timed: list[Feeds], benc
     candidate, found = bench.tmp / "candidate.onnx", dict[str, Paired]()
     for number, name in enumerate(CHOICES):
         _save(model, CHOICES[name], candidate)
-        pair = Pair(baseline=str(out), baseline_inputs=str(fed), variant=str(candidate), variant_inputs=str(fed), threads=_THREADS)  # fmt: skip
+        pair = Pair(baseline=str(out), baseline_inputs=str(fed), variant=str(candidate), variant_inputs=str(fed), threads=threads)  # fmt: skip
         found[name] = compare(pair, _ITERATIONS, _SECONDS, bench.tmp, _progress(bench, number, name))
     best = max(found, key=lambda name: found[name].speedup.value)
     tried = "; ".join(f"{name} {_said(paired)}" for name, paired in found.items())

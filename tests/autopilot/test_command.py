@@ -116,6 +116,12 @@ def test_a_server_that_cannot_be_started_says_why(tmp_path: Path):
     assert "the server could not go on" in done.stderr
 
 
+def test_the_threads_of_a_baseline_are_the_sessions(tmp_path: Path):
+    planted.failing(tmp_path)
+    done = edgeopt_says(*resume(tmp_path, "--threads", "4"))
+    assert (done.returncode, "measured with threads=1" in done.stderr) == (2, True), done.stderr
+
+
 def test_an_unknown_session_is_said_to_be_one(tmp_path: Path):
     done = edgeopt_says("optimize", "--resume", "s_" + "f" * 32, "--workspace", tmp_path / "workspace")
     assert (done.returncode, "UNKNOWN_SESSION" in done.stderr) == (2, True), done.stderr

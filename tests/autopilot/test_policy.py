@@ -45,6 +45,15 @@ def test_the_baseline_comes_first_and_the_table_last():
     assert packaged(history) == ["v2"]
 
 
+@pytest.mark.parametrize(("threads", "expected"), [(4, {"threads": 4}), (None, {})])
+def test_the_baseline_is_measured_on_the_threads_that_were_asked_for(threads: int | None, expected: dict[str, int]):
+    server = new(Drawn(1.0))
+    play(server, Goal(threads=threads))
+    assert [c.arguments for c in server.calls if "threads" in c.arguments or c.tool == "profile_model"] == [
+        {"session_id": SESSION, **expected}
+    ]
+
+
 def test_each_variant_is_measured_and_decided_before_the_next():
     server = new(Drawn(1.5), Drawn(2.0), Drawn(1.2))
     play(server)

@@ -131,6 +131,16 @@ async def test_a_job_that_no_server_lived_to_start_is_started_by_the_next(tmp_pa
     assert count(tmp_path, session_id, "BaselineMeasured") == 1
 
 
+async def test_what_chooses_by_time_does_so_on_the_baselines_threads(tmp_path: Path):
+    begun, measured = worlds.profiled()
+    baseline = measured.baseline.model_copy(update={"threads": 3})
+    planted.plant(tmp_path, begun, measured.model_copy(update={"baseline": baseline}), profiled=False)
+    async with at(settings(tmp_path)) as agent:
+        await agent.call("optimize_model", session_id=planted.SESSION, step={"technique": "session_options"}, wait_s=0)
+    jobs = [r.event for r in planted.recorded(tmp_path).history if isinstance(r.event, JobStarted)]
+    assert jobs[-1].spec["task"]["threads"] == 3
+
+
 async def test_of_calls_that_come_at_once_no_two_jobs_run_at_once(tmp_path: Path):
     """Two servers and eight calls on one session whose files no worker can read: every job breaks and the next may start."""
     planted.plant(tmp_path)
