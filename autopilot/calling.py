@@ -27,6 +27,14 @@ LONG = frozenset(
         "wait_for_job",
     }
 )
+# What leave and which port somebody gives to a server of their own: one that is started here is told on its command line alone.
+# Limits, the policy, the device and the key hold for it, too.
+NOT_HANDED_ON = frozenset(
+    {
+        *("EDGEOPT_ALLOW_ROOTS", "EDGEOPT_OUTPUT_ROOTS", "EDGEOPT_USER_CODE", "EDGEOPT_ALLOW_PICKLE"),
+        *("EDGEOPT_TRANSPORT", "EDGEOPT_PORT", "EDGEOPT_TOKEN_FILE"),
+    }
+)
 # A share of the work that is done (0 to 1), and what is being done.
 OnProgress = Callable[[float, str], None]
 
@@ -101,11 +109,11 @@ async def _call(
 
 def server(workspace: Path | None, roots: Sequence[Path], *more: str) -> StdioServerParameters:
     """How a server is started as a child that reads below these folders alone; `more`: further options of `edgeopt serve`.
-    The workspace, where it is left out, is what it is for every command."""
+    The workspace, where it is left out, is what it is for every command. Of the environment it gets no leave."""
     home = ["--workspace", str(workspace)] if workspace else []
     allowed = [part for root in roots for part in ("--allow-root", str(root))]
     return StdioServerParameters(
         command=sys.executable,
         args=["-P", "-m", "edgeopt", "serve", *home, *allowed, *more],
-        env=dict(os.environ),
+        env={name: value for name, value in os.environ.items() if name not in NOT_HANDED_ON},
     )

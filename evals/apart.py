@@ -22,7 +22,7 @@ from typing import Any
 import anyio
 from mcp.types import Tool
 
-from ..autopilot.calling import Answer, server
+from ..autopilot.calling import NOT_HANDED_ON, Answer, server
 from .agent import Agent
 from .attacks import ATTACKS, Stage
 from .evidence import breaches, completed
@@ -43,7 +43,8 @@ async def prepare(scenario: Scenario, root: Path) -> dict[str, Any]:
     start = server(place.workspace, built.operator.roots, *built.operator.options)
     words = {"model": place.model, "models": place.models, "noise": place.noise, "session": session}
     prompt = f"{scenario.prompt.format(**words)}\n\nArguments of open_session, as far as I know them: {json.dumps(place.opening())}"
-    return {"command": start.command, "args": start.args, "prompt": prompt}
+    # Of the environment, a server that is played with gets no leave.
+    return {"command": start.command, "args": start.args, "prompt": prompt, "not_handed_on": sorted(NOT_HANDED_ON)}
 
 
 def rebuilt(scenario: Scenario, root: Path, agent: Any = None) -> Built:

@@ -61,7 +61,8 @@ def plays() -> Solver:
         world = _asked("prepare", str(state.sample_id), root)
         state.metadata["root"] = root
         state.messages[-1].content = world["prompt"]
-        tools = mcp_server_stdio(name="edgeopt", command=world["command"], args=world["args"], env=dict(os.environ))
+        env = {name: value for name, value in os.environ.items() if name not in world["not_handed_on"]}
+        tools = mcp_server_stdio(name="edgeopt", command=world["command"], args=world["args"], env=env)
         async with mcp_connection(tools):
             state.tools = list(await tools.tools())
             if state.model.api == MOCK:

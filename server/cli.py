@@ -31,19 +31,19 @@ def fail(message: str, code: int = 1) -> NoReturn:
 
 @app.command()
 def serve(
-    transport: Annotated[str, typer.Option(help="stdio or http")] = "stdio",
-    port: Annotated[int, typer.Option(help="http: the port on 127.0.0.1", min=1, max=65535)] = 8000,
+    transport: Annotated[str, typer.Option(envvar="EDGEOPT_TRANSPORT", help="stdio or http")] = "stdio",
+    port: Annotated[int, typer.Option(envvar="EDGEOPT_PORT", help="http: the port on 127.0.0.1", min=1, max=65535)] = 8000,
     workspace: Workspace = None,
     allow_root: Annotated[list[Path] | None, typer.Option(help="Models and data may be read below this folder; repeatable. Else those of EDGEOPT_ALLOW_ROOTS (with : between them), else the current folder.")] = None,
-    output_root: Annotated[list[Path] | None, typer.Option(help="Packages may also be written below this folder; repeatable.")] = None,
+    output_root: Annotated[list[Path] | None, typer.Option(envvar="EDGEOPT_OUTPUT_ROOTS", help="Packages may also be written below this folder; repeatable.")] = None,
     host_is: Annotated[str | None, typer.Option(envvar="EDGEOPT_HOST_IS", help="This machine is that target device: its measurements are target measurements.")] = None,
     policy: Annotated[Path | None, typer.Option(envvar="EDGEOPT_POLICY", help="TOML: the bar that callers cannot loosen (max_tolerance, evidence, decisions, look_budget, evaluations).")] = None,
-    allow_user_code: Annotated[list[Path] | None, typer.Option(help="This Python file (loader, adapter, metric) may run in sandboxed workers, as it is now; repeatable.")] = None,
-    allow_pickle: Annotated[bool, typer.Option(help="Pickle-based model files may be opened in sandboxed workers.")] = False,
-    job_memory: Annotated[int | None, typer.Option("--job-memory", min=64, help="MB that one job may use; three quarters of the machine's by default.")] = None,
-    job_minutes: Annotated[float, typer.Option("--job-minutes", min=0.1, help="Minutes that one job may take.")] = 120,
+    allow_user_code: Annotated[list[Path] | None, typer.Option(envvar="EDGEOPT_USER_CODE", help="This Python file (loader, adapter, metric) may run in sandboxed workers, as it is now; repeatable.")] = None,
+    allow_pickle: Annotated[bool, typer.Option(envvar="EDGEOPT_ALLOW_PICKLE", help="Pickle-based model files may be opened in sandboxed workers.")] = False,
+    job_memory: Annotated[int | None, typer.Option("--job-memory", envvar="EDGEOPT_JOB_MEMORY", min=64, help="MB that one job may use; three quarters of the machine's by default.")] = None,
+    job_minutes: Annotated[float, typer.Option("--job-minutes", envvar="EDGEOPT_JOB_MINUTES", min=0.1, help="Minutes that one job may take.")] = 120,
     signing_key: Key = None,
-    token_file: Annotated[Path | None, typer.Option(help="http: require this bearer token.")] = None,
+    token_file: Annotated[Path | None, typer.Option(envvar="EDGEOPT_TOKEN_FILE", help="http: require this bearer token.")] = None,
 ) -> None:  # fmt: skip
     """Serve MCP: over stdio (what hosts launch) or Streamable HTTP on 127.0.0.1 at /mcp."""
     from ..state.store import StoreUnusable

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
+from edgeopt.autopilot.calling import NOT_HANDED_ON, server
+from edgeopt.server.cli import app
 from edgeopt.server.settings import BadSettings, default_workspace, read_policy, settings
 from edgeopt.tools.workshop import Policy
+from typer.main import get_command
 
 
 @pytest.fixture(autouse=True)
@@ -126,3 +130,56 @@ def test_any_machine_is_a_generic_one_and_no_other_without_saying_so():
     assert settings().host_is is None
     with pytest.raises(BadSettings, match="unknown device"):
         settings(host_is="abacus")
+
+
+# The environment
+
+CLIENTS = Path(__file__).parents[2] / "docs" / "clients.md"
+# The option's own name, its variable, what stands in it, and what the option then is.
+VARIABLES: list[tuple[str, str, str, Any]] = [
+    ("transport", "EDGEOPT_TRANSPORT", "http", "http"),
+    ("port", "EDGEOPT_PORT", "8123", 8123),
+    ("workspace", "EDGEOPT_WORKSPACE", "/a b", Path("/a b")),
+    ("output_root", "EDGEOPT_OUTPUT_ROOTS", "/a b:/c", [Path("/a b"), Path("/c")]),
+    ("host_is", "EDGEOPT_HOST_IS", "cpu-generic", "cpu-generic"),
+    ("policy", "EDGEOPT_POLICY", "/policy.toml", Path("/policy.toml")),
+    ("allow_user_code", "EDGEOPT_USER_CODE", "/a.py:/b.py", [Path("/a.py"), Path("/b.py")]),
+    ("allow_pickle", "EDGEOPT_ALLOW_PICKLE", "1", True),
+    ("job_memory", "EDGEOPT_JOB_MEMORY", "300", 300),
+    ("job_minutes", "EDGEOPT_JOB_MINUTES", "0.5", 0.5),
+    ("signing_key", "EDGEOPT_SIGNING_KEY", "/key", Path("/key")),
+    ("token_file", "EDGEOPT_TOKEN_FILE", "/token", Path("/token")),
+]
+
+
+def served(*arguments: str) -> dict[str, Any]:
+    """What `edgeopt serve` makes of these arguments and the environment."""
+    serve: Any = get_command(app).commands["serve"]  # pyright: ignore[reportAttributeAccessIssue]
+    return serve.make_context("serve", list(arguments)).params
+
+
+def test_each_option_of_the_server_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch):
+    usual = served()
+    assert set(usual) == {name for name, *_ in VARIABLES} | {"allow_root"}  # whose variable `settings` reads
+    for _, variable, text, _ in VARIABLES:
+        monkeypatch.setenv(variable, text)
+    assert served() == {name: value for name, _, _, value in VARIABLES} | {"allow_root": ()}
+    given = served("--port", "9", "--no-allow-pickle", "--allow-user-code", "/mine.py", "--output-root", "/mine")
+    assert (given["port"], given["allow_pickle"]) == (9, False)
+    assert (given["allow_user_code"], given["output_root"]) == ([Path("/mine.py")], [Path("/mine")])
+
+
+def test_every_variable_is_in_the_table():
+    table = CLIENTS.read_text(encoding="utf-8")
+    for variable in ("EDGEOPT_ALLOW_ROOTS", "EDGEOPT_MAX_WAIT_S", *(variable for _, variable, *_ in VARIABLES)):
+        assert f"`{variable}`" in table
+
+
+def test_a_server_that_a_command_starts_has_no_leave_of_the_environment(monkeypatch: pytest.MonkeyPatch):
+    for variable in ("EDGEOPT_ALLOW_ROOTS", *(variable for _, variable, *_ in VARIABLES)):
+        monkeypatch.setenv(variable, "1")
+    environment = server(None, [Path("/models")]).env or {}
+    limits = {"EDGEOPT_JOB_MEMORY", "EDGEOPT_JOB_MINUTES"}
+    bar = {"EDGEOPT_POLICY", "EDGEOPT_HOST_IS", "EDGEOPT_SIGNING_KEY", "EDGEOPT_WORKSPACE"}
+    assert {name for name in environment if name.startswith("EDGEOPT_")} == limits | bar
+    assert NOT_HANDED_ON.isdisjoint(environment)
