@@ -12,6 +12,9 @@ from .record import Record
 
 Ratio = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+# What has not learned its few samples by then learns them by heart.
+MOST_EPOCHS = 100
+Epochs = Annotated[int, Field(ge=1, le=MOST_EPOCHS)]
 
 
 class Simplify(Record):
@@ -69,13 +72,13 @@ class MixedPrecision(Record):
 class PruneStructured(Record):
     technique: Literal["prune_structured"]
     ratio: Ratio = 0.2
-    finetune_epochs: Count = 5
+    finetune_epochs: Epochs = 5
 
 
 class PruneUnstructured(Record):
     technique: Literal["prune_unstructured"]
     sparsity: Ratio = 0.5
-    finetune_epochs: Annotated[int, Field(ge=0)] = 0
+    finetune_epochs: Annotated[int, Field(ge=0, le=MOST_EPOCHS)] = 0
 
 
 class QatInt8(Record):
@@ -88,7 +91,7 @@ class Distill(Record):
     technique: Literal["distill"]
     student_path: str | None = None
     ratio: Ratio = 0.5
-    epochs: Count = 5
+    epochs: Epochs = 5
 
 
 class TFLite(Record):

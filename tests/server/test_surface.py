@@ -185,6 +185,13 @@ async def test_an_optional_argument_may_be_null(tmp_path: Path, tool: str, argum
             OF | {"step": {"technique": "int8_static", "calibration_samples": 0}},
             "calibration_samples",
         ),
+        ("optimize_model", OF | {"step": {"technique": "distill", "epochs": 101}}, "epochs"),
+        ("optimize_model", OF | {"step": {"technique": "prune_structured", "finetune_epochs": 101}}, "finetune_epochs"),
+        (
+            "optimize_model",
+            OF | {"step": {"technique": "prune_unstructured", "finetune_epochs": 101}},
+            "finetune_epochs",
+        ),
         ("render_report", OF | {"kind": "poem"}, "kind"),
         ("search_knowledge", {"query": ""}, "query"),
         ("wait_for_job", OF | {"job_id": "j1", "wait_s": 1e9}, "wait_s"),
