@@ -80,6 +80,8 @@ async def get_state(session_id: SessionId, ctx: Ctx) -> Annotated[CallToolResult
     ][-LISTED_VARIANTS:]
     if left_out:
         notes.append(f"{left_out} earlier variants are left out: edgeopt://sessions/{session_id}/events has all.")
+    if session.baseline is not None:
+        notes.insert(0, f"All times: {session.baseline.label}.")
     message = " ".join(notes) or None
     history = [history_line(r) for r in session.history[-RECENT:]]
     reply = StateReply(
@@ -118,9 +120,8 @@ def history_line(recorded: Recorded) -> HistoryLine:
         case DecisionMade():
             detail = f"{event.variant_id} {event.outcome} by {event.decided_by}"
         case VariantBenchmarked():
-            detail = (
-                f"{event.variant_id}: speedup {event.comparison.speedup.value:.3f}, {event.comparison.speedup.verdict}"
-            )
+            speedup, label = event.comparison.speedup, event.comparison.variant.label
+            detail = f"{event.variant_id}: speedup {speedup.value:.3f}, {speedup.verdict} ({label})"
         case VariantValidated():
             detail = f"{event.variant_id}: {event.validation.verdict}, drop {event.validation.relative_drop:+.2%}"
         case _:

@@ -52,5 +52,7 @@ async def test_a_benchmark_that_was_repeated_is_said_to_have_been(tmp_path: Path
             assert "3.00x" in shown and "the last of 3 runs" in shown
             assert shown.count("the last of") == shown.count("the last of 3 runs")
         state = (await agent.call("get_state", **OF)).ok()
-    assert state["message"] == "The speed of v2 is that of the last of 3 runs."
+    assert state["message"].startswith("All times: Host Estimate (not target hardware)")
+    assert state["message"].endswith("The speed of v2 is that of the last of 3 runs.")
+    assert "Host Estimate" in next(line["detail"] for line in state["history"] if line["event"] == "VariantBenchmarked")
     assert "the last of 3 runs" in person.asked[0]
