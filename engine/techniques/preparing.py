@@ -16,17 +16,29 @@ from ..quantization.products import plain_products
 
 # The first opset in which quantized weights may have one scale a channel.
 PER_CHANNEL = 13
+# The first opset that ONNX Runtime quantizes.
+_LEAST = 11
 
 
 def prepare(model: ModelProto, scratch: Path) -> ModelProto:
     """The pre-processed model. Symbolic shape inference is left out: it needs sympy, and helps transformers alone."""
     source, target = scratch / "parent.onnx", scratch / "preprocessed.onnx"
-    onnx.save(model, source)
+    onnx.save(_converted_first(model), source)
     quant_pre_process(source, target, skip_symbolic_shape=True)
     prepared = onnx_file.read(target)
     _name_nodes(prepared)
     plain_products(prepared)
     return prepared
+
+
+def _converted_first(model: ModelProto) -> ModelProto:
+    """At the opset to which ONNX Runtime converts it, after it has put operators into the graph that do not convert."""
+    if (onnx_file.opset(model) or 0) >= _LEAST:
+        return model
+    try:
+        return version_converter.convert_version(model, _LEAST)
+    except (RuntimeError, ValueError):
+        return model
 
 
 def _name_nodes(model: ModelProto) -> None:

@@ -41,9 +41,7 @@ def dense(nodes: list[NodeProto], constants: dict[str, np.ndarray], outputs: tup
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", None]) for name in outputs],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model)
-    return model
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 def of_images(nodes: list[NodeProto], constants: dict[str, np.ndarray], opset: int = 17) -> ModelProto:
@@ -281,4 +279,20 @@ def test_grouped_transposed_convolutions_are_quantized(step: Step, tmp_path: Pat
     ]
     constants = {"w": drawn(3, 2, 2, 2), "b": drawn(6), "v": drawn(6, 5, 3, 3)}
     model = of_images(nodes, constants)
+    assert decibels(model, taken(model, step, tmp_path), fed(SAMPLES, 3, 8, 8)) > 25
+
+
+@pytest.mark.parametrize(
+    "step",
+    [Int8Dynamic(technique="int8_dynamic"), Int8Static(technique="int8_static", per_channel=False)],
+    ids=["dynamic", "static"],
+)
+def test_an_upsampling_of_an_old_opset_is_quantized(step: Step, tmp_path: Path):
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["h"], name="one", pads=[1, 1, 1, 1]),
+        helper.make_node("Upsample", ["h"], ["u"], name="up", scales=[1.0, 1.0, 2.0, 2.0], mode="nearest"),
+        helper.make_node("Conv", ["u", "v", "c"], ["y"], name="two"),
+    ]
+    constants = {"w": drawn(6, 3, 3, 3), "b": drawn(6), "v": drawn(4, 6, 1, 1), "c": drawn(4)}
+    model = of_images(nodes, constants, opset=7)
     assert decibels(model, taken(model, step, tmp_path), fed(SAMPLES, 3, 8, 8)) > 25
