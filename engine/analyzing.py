@@ -13,6 +13,7 @@ from .data.dataset import Dataset, open_dataset
 from .data.thinning import thinned
 from .jobs import Analyze, Analyzed
 from .measure.accuracy import evaluate
+from .measure.noninferiority import drop
 from .models import onnx_file
 from .models.model_file import open_file
 from .problems import JobProblem
@@ -101,8 +102,9 @@ def _confirmed(
         bench.report(0.7 + 0.3 * number / len(worst), f"evaluating the model with {score.layer.name} alone quantized")
         with rounding.of(score.layer) as rounded:
             onnx.save(rounded, file)
-        drops[score.layer.name] = round(whole - value(file), 6)
+        drops[score.layer.name] = round(drop(metric, whole, value(file)), 6)
     return drops, (
-        f"accuracy_drop: {metric} of the float model ({whole:.4f} on {labelled.samples} of the {whole_set.samples} labelled calibration samples) less that"
-        " with this layer alone quantized; the evaluation set was not opened"
+        f"accuracy_drop: by how much {metric} is worse with this layer alone quantized than that of the float model"
+        f" ({whole:.4f} on {labelled.samples} of the {whole_set.samples} labelled calibration samples); the evaluation set was not"
+        " opened"
     )

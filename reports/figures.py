@@ -70,7 +70,7 @@ def sensitivity(event: SensitivityAnalyzed, metric: str) -> Markup | None:
             f"{layer.name} ({layer.op})",
             layer.score,
             f"{layer.score:.3g}"
-            + (f", {metric} {-layer.accuracy_drop:+.4f}" if layer.accuracy_drop is not None else ""),
+            + (f", loses {layer.accuracy_drop:+.4f} {metric}" if layer.accuracy_drop is not None else ""),
             "inconclusive",
         )
         for layer in event.layers[:LAYERS]

@@ -49,9 +49,13 @@ def rank(model: ModelProto, feeds: Sequence[Feeds], report: Report) -> list[Sens
 
 
 def noise(exact: Sequence[Outputs], rounded: Sequence[Outputs]) -> float:
-    """The mean over outputs of error power / power; an output that is not finite, or of another shape, counts as lost (1)."""
+    """The mean over outputs of error power / power; an output that is not finite, or of another shape, counts as lost (1).
+    Of outputs that are no real numbers (classes, flags) it is the share that changed."""
     shares: list[float] = []
     for before, after in zip(zip(*exact, strict=True), zip(*rounded, strict=True), strict=True):
+        if before[0].dtype != np.float32:
+            shares.append(float(np.mean([_changed(old, new) for old, new in zip(before, after, strict=True)])))
+            continue
         power = sum(float(np.square(values, dtype=np.float64).sum()) for values in before)
         error = sum(
             float(np.square(new.astype(np.float64) - old if new.shape == old.shape else old, dtype=np.float64).sum())
@@ -59,6 +63,10 @@ def noise(exact: Sequence[Outputs], rounded: Sequence[Outputs]) -> float:
         )
         shares.append(error / power if power > 0 and np.isfinite(error) else float(error > 0 or not np.isfinite(error)))
     return float(np.mean(shares)) if shares else 0.0
+
+
+def _changed(old: np.ndarray, new: np.ndarray) -> float:
+    return float(np.mean(old != new)) if old.shape == new.shape and old.size else float(old.shape != new.shape)
 
 
 def activation_ranges(model: ModelProto, names: set[str], feeds: Sequence[Feeds]) -> Ranges:
@@ -74,5 +82,6 @@ def activation_ranges(model: ModelProto, names: set[str], feeds: Sequence[Feeds]
 
 
 def _outputs(model: ModelProto, feeds: Sequence[Feeds]) -> list[Outputs]:
-    runs = Tapped(model, output_names(model), optimized=True).each(feeds)
-    return [[values for values in run.values() if values.dtype == np.float32] for run in runs]
+    """Of each run the real numbers, which say more than decisions do; where there are none, all outputs."""
+    runs = [list(run.values()) for run in Tapped(model, output_names(model), optimized=True).each(feeds)]
+    return [[values for values in run if values.dtype == np.float32] or run for run in runs]

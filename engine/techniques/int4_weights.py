@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat
 from onnxruntime.quantization.matmul_nbits_quantizer import (
     DefaultWeightOnlyQuantConfig,
@@ -53,6 +53,7 @@ def run(
         block_size=step.block_size,
         is_symmetric=True,
         accuracy_level=_IN_8_BITS,
+        nodes_to_exclude=[n.name for n in prepared.graph.node if n.op_type == "MatMul" and n.name not in names],
         algo_config=_config(step, parent, calibration, interface),
     )
     bench.report(0.2, f"quantizing the weights of {len(names)} matrix products to 4 bits ({step.algorithm})")
@@ -72,8 +73,9 @@ def _with_matmuls(model: ModelProto) -> ModelProto:
 
 
 def _weighted(model: ModelProto) -> list[str]:
-    """The products with a constant matrix."""
-    matrices = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 2}
+    """The products with a constant matrix of float32: the quantizer would break one of other numbers."""
+    constants = model.graph.initializer
+    matrices = {t.name for t in constants if len(t.dims) == 2 and t.data_type == TensorProto.FLOAT}
     return [node.name for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in matrices]
 
 

@@ -16,15 +16,15 @@ from edgeopt.engine.data.dataset import open_dataset
 from edgeopt.engine.jobs import Analyze
 from edgeopt.engine.models import onnx_file
 from edgeopt.engine.quantization.judging import Judge
-from edgeopt.engine.sensitivity.ranking import rank
+from edgeopt.engine.sensitivity.ranking import noise, rank
 from edgeopt.engine.techniques import technique
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from .small_models import make_bench
 
 WIDTH, SAMPLES = 16, 40
-STATIC = Int8Static(technique="int8_static")
-EVERYTHING = Int8Static(technique="int8_static", calibrator="auto", equalize=True, bias_correction=True)
+STATIC = Int8Static(technique="int8_static", calibrator="minmax", equalize=False, bias_correction=False)
+EVERYTHING = Int8Static(technique="int8_static")
 INT4 = Int4Weights(technique="int4_weights")
 
 
@@ -296,3 +296,54 @@ def test_an_upsampling_of_an_old_opset_is_quantized(step: Step, tmp_path: Path):
     constants = {"w": drawn(6, 3, 3, 3), "b": drawn(6), "v": drawn(4, 6, 1, 1), "c": drawn(4)}
     model = of_images(nodes, constants, opset=7)
     assert decibels(model, taken(model, step, tmp_path), fed(SAMPLES, 3, 8, 8)) > 25
+
+
+def decides() -> ModelProto:
+    """Two products, and of the outputs nothing but the class."""
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["h"], name="first"),
+        helper.make_node("Gemm", ["h", "v"], ["scores"], name="second"),
+        helper.make_node("ArgMax", ["scores"], ["y"], name="class", axis=1, keepdims=0),
+    ]
+    model = dense(nodes, {"w": drawn(WIDTH, 64), "v": drawn(64, 8, seed=1)})
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.INT64, ["n"]))
+    return model
+
+
+def test_where_a_model_answers_with_classes_alone_their_changes_rank():
+    found = ranked(decides())
+    assert set(found) == {"first", "second"}
+    feeds = [{"x": fed(1, WIDTH)}]
+    coarse = [[np.array([3])], [np.array([1])]], [[np.array([3])], [np.array([2])]]
+    assert noise(*coarse) == 0.5
+    assert noise(coarse[0], coarse[0]) == 0.0
+    assert rank(decides(), feeds, lambda *_: None)
+
+
+def test_what_a_layer_costs_is_positive_where_less_is_better(tmp_path: Path):
+    """Labels are what the float model says, so that any rounding makes the error greater."""
+    model = dense([helper.make_node("Gemm", ["x", "w"], ["y"], name="only")], {"w": drawn(WIDTH, 4)})
+    onnx.save(model, tmp_path / "net.onnx")
+    x = fed(SAMPLES, WIDTH)
+    labels = ort.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+    np.savez(tmp_path / "calibration.npz", allow_pickle=False, x=x, labels=np.asarray(labels))
+    evaluation = Evaluation(dataset_path=str(tmp_path / "calibration.npz"), metric="rmse")
+    task = Analyze(
+        parent_path=str(tmp_path / "net.onnx"), evaluation=evaluation, calibration_path=evaluation.dataset_path
+    )
+    (tmp_path / "analysis").mkdir()
+    (layer,) = analyzing.run(task, make_bench(tmp_path / "analysis")).layers
+    assert layer.accuracy_drop is not None and layer.accuracy_drop > 0
+
+
+def test_products_of_integers_stay_beside_those_in_4_bits(tmp_path: Path):
+    nodes = [
+        helper.make_node("Cast", ["x"], ["c"], to=TensorProto.INT32),
+        helper.make_node("MatMul", ["c", "w"], ["m"], name="integers"),
+        helper.make_node("Cast", ["m"], ["k"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["k", "v"], ["y"], name="real"),
+    ]
+    whole = np.arange(WIDTH * WIDTH, dtype=np.int32).reshape(WIDTH, WIDTH) % 5
+    made = taken(dense(nodes, {"w": whole, "v": drawn(WIDTH, 32)}), INT4, tmp_path)
+    assert {"MatMul", "MatMulNBits"} <= {node.op_type for node in made.graph.node}
+    ort.InferenceSession(made.SerializeToString()).run(None, {"x": fed(2, WIDTH)})
