@@ -9,6 +9,7 @@ from onnx import ModelProto
 
 from ...contract.measures import Interface
 from ...contract.steps import Simplify
+from ...contract.text import untrusted
 from ..bench import Bench
 from ..data.dataset import Dataset
 from ..models import onnx_file
@@ -22,13 +23,14 @@ def run(
     parent: Path, step: Simplify, out: Path, calibration: Dataset | None, interface: Interface, bench: Bench
 ) -> Made:
     model = onnx_file.load(parent)
-    simplified = simplify(model)
     notes = []
-    if onnx_file.foreign_domains(simplified) - onnx_file.foreign_domains(model):
+    try:
+        simplified, wrong = simplify(model), "they would have put operators of one runtime alone into the graph"
+    except RuntimeError as error:  # an assertion of its own, on attributes that may be left out
+        simplified, wrong = None, f"they do not cope with this model ({untrusted(str(error), 120)})"
+    if simplified is None or onnx_file.foreign_domains(simplified) - onnx_file.foreign_domains(model):
         simplified = simplify(model, fuse=False)
-        notes.append(
-            "onnxsim's fusions were left off: they would have put operators of one runtime alone into the graph"
-        )
+        notes.append(f"onnxsim's fusions were left off: {wrong}")
     write(simplified, model, out)
     return Made(onnx_file.precision(simplified), notes)
 

@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 from edgeopt.contract.evaluation import Evaluation, Preprocessing
 from edgeopt.contract.measures import Interface
-from edgeopt.contract.steps import Int4Weights, Int8Dynamic, Int8Static, Step
+from edgeopt.contract.steps import Int4Weights, Int8Dynamic, Int8Static, Simplify, Step
 from edgeopt.engine import analyzing
 from edgeopt.engine.data.dataset import open_dataset
 from edgeopt.engine.jobs import Analyze
@@ -347,3 +347,12 @@ def test_products_of_integers_stay_beside_those_in_4_bits(tmp_path: Path):
     made = taken(dense(nodes, {"w": whole, "v": drawn(WIDTH, 32)}), INT4, tmp_path)
     assert {"MatMul", "MatMulNBits"} <= {node.op_type for node in made.graph.node}
     ort.InferenceSession(made.SerializeToString()).run(None, {"x": fed(2, WIDTH)})
+
+
+def test_simplify_goes_on_without_fusions_that_break(tmp_path: Path):
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"]),  # `perm` may be left out, and onnxsim's fusion asserts it
+        helper.make_node("Gemm", ["t", "w"], ["y"], transA=1),
+    ]
+    model = dense(nodes, {"w": drawn(WIDTH, 4)})
+    assert decibels(model, taken(model, Simplify(technique="simplify"), tmp_path), fed(3, WIDTH)) > 100
