@@ -24,6 +24,7 @@ from ..state import worlds
 from ..state.test_guardrails_exhaustively import calls, explored
 from ..tools import planted
 from ..tools.agents import at, settings
+from ..tools.finished import small_world
 
 pytestmark = pytest.mark.anyio
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -149,8 +150,7 @@ async def test_a_session_that_cannot_be_opened_names_the_call_to_repeat(tmp_path
     async with at(settings(tmp_path)) as agent:
         (again,) = (await agent.call("open_session", **call)).refused("BAD_FILE")["next_calls"]
         assert (again["tool"], again["arguments"]) == ("open_session", call)
-        planted.file(tmp_path / "net.onnx")
-        planted.file(tmp_path / "test.npz")
+        small_world(tmp_path)
         loose = {**call, "accuracy_tolerance": 0.5, "evidence": "point"}
         (bar,) = (await agent.call("open_session", **loose)).refused("HUMAN_UNAVAILABLE")["next_calls"]
         assert bar["arguments"] == {**call, "accuracy_tolerance": 0.02, "evidence": "proven"}
