@@ -20,11 +20,13 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="the extra torch is not installed")
 pytest.importorskip("torch_pruning", reason="the extra torch is not installed")
+from edgeopt.engine.techniques import prune_structured  # noqa: E402
 from edgeopt.engine.training.channels import prune_channels, remaining  # noqa: E402
 from edgeopt.engine.training.course import open_course  # noqa: E402
 from edgeopt.engine.training.folding import fold_norms  # noqa: E402
 from edgeopt.engine.training.loop import Course, Recipe, fit  # noqa: E402
-from edgeopt.engine.training.network import Network, open_network  # noqa: E402
+from edgeopt.engine.training.network import Network, leaves, open_network  # noqa: E402
+from edgeopt.engine.training.teaching import taught_by  # noqa: E402
 
 from . import trained_models  # noqa: E402
 
@@ -262,6 +264,35 @@ def test_progress_says_loss_accuracy_and_the_time_left(tmp_path: Path):
     assert "loss " in text
     assert "held-out top1" in text
     assert "s left" in text
+
+
+def test_who_answers_as_the_teacher_does_has_the_labels_alone_to_learn(tmp_path: Path):
+    lessons, _, model = course(tmp_path)
+    teacher = open_network(model, "distill")
+    before = {name: value.clone() for name, value in teacher.module.state_dict().items()}
+    loss, batch = taught_by(teacher, lessons), lessons.example()
+    labels = lessons.labels(lessons.examples.learned[: len(batch[0])])
+    same = lessons.objective.of(leaves(teacher.module(*batch)))
+    other = (same + torch.eye(4)).requires_grad_()
+    assert float(loss(same, batch, labels)) == pytest.approx(
+        0.3 * float(lessons.objective.loss(same, labels)), abs=1e-6
+    )
+    taught = loss(other, batch, labels)
+    assert float(taught.detach()) > 0.3 * float(lessons.objective.loss(other, labels).detach()) + 1e-4
+    taught.backward()
+    assert other.grad is not None and all(weight.grad is None for weight in teacher.module.parameters())
+    assert all(torch.equal(before[name], value) for name, value in teacher.module.state_dict().items())
+
+
+def test_a_pruned_model_learns_from_the_whole_one(tmp_path: Path):
+    lessons, _, model = course(tmp_path)
+    source = open_file(model)
+    interface = Interface(inputs=source.inputs, outputs=source.outputs)
+    step = PruneStructured(technique="prune_structured", ratio=0.5, finetune_epochs=1)
+    made = prune_structured.train(model, step, tmp_path / "small.pt2", lessons, interface, lessons.bench)
+    assert any("the answers of the model before pruning" in note for note in made.notes)
+    small, whole = (open_network(path, "x").module.state_dict() for path in (tmp_path / "small.pt2", model))
+    assert sum(value.numel() for value in small.values()) < sum(value.numel() for value in whole.values())
 
 
 def test_values_are_learned_too(tmp_path: Path):
