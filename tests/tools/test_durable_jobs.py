@@ -11,7 +11,7 @@ import anyio
 import pytest
 from edgeopt.contract.measures import Stamp
 from edgeopt.engine.jobs import JobSpec, Profile
-from edgeopt.state.events import JobStarted, ends
+from edgeopt.state.events import BaselineMeasured, JobStarted, ends
 from edgeopt.tools.road import identity
 
 from ..state import worlds
@@ -133,6 +133,7 @@ async def test_a_job_that_no_server_lived_to_start_is_started_by_the_next(tmp_pa
 
 async def test_what_chooses_by_time_does_so_on_the_baselines_threads(tmp_path: Path):
     begun, measured = worlds.profiled()
+    assert isinstance(measured, BaselineMeasured)
     baseline = measured.baseline.model_copy(update={"threads": 3})
     planted.plant(tmp_path, begun, measured.model_copy(update={"baseline": baseline}), profiled=False)
     async with at(settings(tmp_path)) as agent:
