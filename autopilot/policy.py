@@ -181,11 +181,17 @@ def best(history: History, goal: Goal) -> Trial | None:
     """The variant to package: the fastest that is kept; the smallest where smaller is what was asked for. None where the
     original is as good."""
     worth = [trial for trial in history.trials.values() if trial.kept and _is_worth_it(trial, goal)]
-    return max(worth, key=lambda trial: _merit(trial, goal), default=None)
+    return max(worth, key=lambda trial: _merit(trial, history, goal), default=None)
 
 
-def _merit(trial: Trial, goal: Goal) -> float:
-    return trial.compression if goal.smaller else trial.speedup
+def _merit(trial: Trial, history: History, goal: Goal) -> tuple[bool, float]:
+    """What meets the latency target comes before all that does not."""
+    return _meets_target(trial, history), trial.compression if goal.smaller else trial.speedup
+
+
+def _meets_target(trial: Trial, history: History) -> bool:
+    target, compared = history.latency_target_ms, trial.comparison
+    return target is not None and compared is not None and compared.variant.latency_ms.mean <= target
 
 
 def _is_worth_it(trial: Trial, goal: Goal) -> bool:
@@ -198,7 +204,7 @@ def _keep_or_revert(history: History, trial: Trial, goal: Goal) -> Call:
     """A variant that passed is kept where it is the best so far. An export is kept as the road that it is: of the other
     formats little can be made without it."""
     rival = best(history, goal)
-    if _is_worth_it(trial, goal) and (rival is None or _merit(trial, goal) > _merit(rival, goal)):
+    if _is_worth_it(trial, goal) and (rival is None or _merit(trial, history, goal) > _merit(rival, history, goal)):
         return _decide(history, trial, "keep", "passed, and the best so far")
     if trial.artifact.technique == "export_onnx":
         return _decide(history, trial, "keep", "passed; the road to ONNX, from which other steps start")
@@ -257,12 +263,10 @@ def _is_complete(values: Iterable[Any]) -> bool:
 def _enough(known: Known) -> str | None:
     """Why what there is suffices."""
     history = known.history
-    target = history.latency_target_ms
     for trial in history.trials.values():
-        if target is not None and trial.kept and trial.comparison:
+        if trial.kept and trial.comparison and _meets_target(trial, history):
             latency = trial.comparison.variant.latency_ms.mean
-            if latency <= target:
-                return f"{trial.variant_id} meets the latency target: {latency:.3g} of {target:.3g} ms."
+            return f"{trial.variant_id} meets the latency target: {latency:.3g} of {history.latency_target_ms:.3g} ms."
     return None
 
 

@@ -80,6 +80,12 @@ def test_what_is_not_faster_is_reverted_unless_smaller_is_asked_for():
     assert packaged(history) == ["v1"]
 
 
+def test_what_meets_the_latency_target_comes_before_what_is_smaller():
+    _, history = play(new(Drawn(1.0), Drawn(2.0), latency_target_ms=1.1), Goal(smaller=True))
+    assert [history.trials[v].outcome for v in ("v1", "v2")] == ["keep", "keep"]  # v1 is as small
+    assert packaged(history) == ["v2"]
+
+
 def test_an_export_is_kept_as_a_road_and_not_packaged_for_that():
     server = Server(worlds.begun(source_format="pytorch"), [Drawn(1.0), Drawn(1.0)])
     _, history = play(server)
