@@ -2,7 +2,7 @@
 
     python benchmarks/peers.py                   all of it; goes on where it was stopped
     python benchmarks/peers.py --phase make      the artifacts and their accuracy: hours; other work may run beside it
-    python benchmarks/peers.py --phase measure   their speed: about 15 minutes, which need the machine alone
+    python benchmarks/peers.py --phase measure   their speed: about 10 minutes, which need the machine alone
     python benchmarks/peers.py --only MODEL      one model; `--remake TOOL`: its artifact anew (edgeopt: what is recommended)
     python benchmarks/peers.py --show            the tables of what is in the bank
     python benchmarks/peers.py --quick           minutes: one model, few tools, no goals; that it runs
